@@ -1,0 +1,124 @@
+"""Net1 to Net5: from a naive convolutional network to one under 8,000 parameters.
+
+Every network maps images of shape (N, 1, 28, 28) to log-probabilities of shape (N, 10).
+The comment behind a layer says what the layer leaves behind: height x width x channels, and RF,
+the receptive field: how many input pixels, along one side, one of its outputs can see.
+"""
+
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+def conv_block(in_channels, out_channels, padding=0, batch_norm=True, dropout=0.0):
+    """3x3 convolution and ReLU, then BatchNorm and Dropout where asked for."""
+    layers = [nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=padding), nn.ReLU()]
+    if batch_norm:
+        layers.append(nn.BatchNorm2d(out_channels))
+    if dropout:
+        layers.append(nn.Dropout(dropout))
+    return nn.Sequential(*layers)
+
+
+class DigitNet(nn.Module):
+    """What the five networks share: `features`, then `classifier`, then log-softmax.
+
+    A subclass sets both in its constructor; `classifier` ends in (N, 10, 1, 1).
+    """
+
+    def forward(self, images):
+        """Return the log-probabilities, float (N, 10), of float images (N, 1, 28, 28).
+
+        Raises TypeError for anything but a floating-point tensor, ValueError for another shape.
+        """
+        if not isinstance(images, torch.Tensor) or not images.is_floating_point():
+            got = images.dtype if isinstance(images, torch.Tensor) else type(images).__name__
+            raise TypeError(f"expected images as a floating-point tensor, got {got}")
+        if images.dim() != 4 or images.shape[1:] != (1, 28, 28):
+            raise ValueError(f"expected images of shape (N, 1, 28, 28), got {tuple(images.shape)}")
+        logits = self.classifier(self.features(images)).flatten(1)  # (N, 10)
+        return F.log_softmax(logits, dim=1)
+
+
+class Net1(DigitNet):
+    """The skeleton: convolutions, two max-pools, global average pooling for a dense layer."""
+
+    def __init__(self):
+        super().__init__()
+        block = partial(conv_block, padding=1, batch_norm=False)
+        self.features = nn.Sequential(
+            block(1, 8),  # 28x28x8  RF 3
+            block(8, 16),  # 28x28x16  RF 5
+            block(16, 32),  # 28x28x32  RF 7
+            block(32, 64),  # 28x28x64  RF 9
+            nn.MaxPool2d(2),  # 14x14x64  RF 10
+            block(64, 128),  # 14x14x128  RF 14
+            block(128, 128),  # 14x14x128  RF 18
+            nn.MaxPool2d(2),  # 7x7x128  RF 20
+        )
+        self.classifier = nn.Sequential(
+            nn.Conv2d(128, 10, kernel_size=3),  # 5x5x10  RF 28
+            nn.AdaptiveAvgPool2d(1),  # 1x1x10  RF 44
+        )
+
+
+class Net2(DigitNet):
+    """Net1 with fewer channels, and BatchNorm after every ReLU."""
+
+    def __init__(self, dropout=0.0):
+        super().__init__()
+        block = partial(conv_block, padding=1, dropout=dropout)
+        self.features = nn.Sequential(
+            block(1, 4),  # 28x28x4  RF 3
+            block(4, 8),  # 28x28x8  RF 5
+            block(8, 12),  # 28x28x12  RF 7
+            block(12, 16),  # 28x28x16  RF 9
+            nn.MaxPool2d(2),  # 14x14x16  RF 10
+            block(16, 32),  # 14x14x32  RF 14
+            block(32, 32),  # 14x14x32  RF 18
+            nn.MaxPool2d(2),  # 7x7x32  RF 20
+        )
+        self.classifier = nn.Sequential(
+            nn.Conv2d(32, 10, kernel_size=3),  # 5x5x10  RF 28
+            nn.AdaptiveAvgPool2d(1),  # 1x1x10  RF 44
+        )
+
+
+class Net3(Net2):
+    """Net2 with dropout after every BatchNorm."""
+
+    def __init__(self, dropout=0.05):
+        super().__init__(dropout)
+
+
+class Net4(DigitNet):
+    """Under 8,000 parameters: a 1x1 transition to few channels, and one more convolution."""
+
+    def __init__(self, dropout=0.05):
+        super().__init__()
+        block = partial(conv_block, dropout=dropout)
+        self.features = nn.Sequential(
+            block(1, 8, padding=1),  # 28x28x8  RF 3
+            block(8, 12, padding=1),  # 28x28x12  RF 5
+            nn.Conv2d(12, 6, kernel_size=1),  # 28x28x6  RF 5
+            nn.MaxPool2d(2),  # 14x14x6  RF 6
+            block(6, 12),  # 12x12x12  RF 10
+            block(12, 12),  # 10x10x12  RF 14
+            block(12, 12, padding=1),  # 10x10x12  RF 18
+            nn.MaxPool2d(2),  # 5x5x12  RF 20
+            block(12, 12),  # 3x3x12  RF 28
+            block(12, 12, padding=1),  # 3x3x12  RF 36
+        )
+        self.classifier = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),  # 1x1x12  RF 44
+            nn.Conv2d(12, 10, kernel_size=1),  # 1x1x10  RF 44
+        )
+
+
+class Net5(Net4):
+    """Net4 without dropout: Step 3 regularises it by the images instead."""
+
+    def __init__(self, dropout=0.0):
+        super().__init__(dropout)
