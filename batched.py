@@ -1,0 +1,520 @@
+"""torchvision transforms on whole batches, and a loader that runs them where the images live.
+
+`DeviceLoader` holds a dataset's uint8 images once, on the training device, and transforms each
+batch there: one call for the batch, one independent random draw for each image. The transforms
+are the ones that the reader wrote for torchvision; `translate` turns each into batched steps.
+"""
+
+import math
+from collections.abc import Callable
+from functools import singledispatch
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import functional as TF
+from torchvision.transforms import transforms as T  # the classic classes
+
+# --- Translation -------------------------------------------------------------------------------
+
+
+class UnbatchableError(ValueError):
+    """A transform, or one of its settings, has no batched equivalent."""
+
+
+class Step(NamedTuple):
+    """One batched transform: images (N, C, H, W) and a generator in, images out."""
+
+    apply: Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+    random: bool
+
+
+def fixed(function):
+    """Return the steps of a transform without randomness: a function of the images alone."""
+    return [Step(lambda images, generator: function(images), random=False)]
+
+
+def steps_of(transform):
+    """Return the list of steps that does to a batch what `transform` does to one image.
+
+    Raises UnbatchableError, naming the transform, where that cannot be done exactly. A subclass
+    may do anything, so a type counts only if it is itself registered with `translate`.
+    """
+    if type(transform) not in translate.registry or type(transform) is object:
+        raise UnbatchableError(f"{type(transform).__name__} has no batched equivalent")
+    return translate(transform)
+
+
+@singledispatch
+def translate(transform):
+    """Return the steps of one transform; register a function here for a type of your own.
+
+    @translate.register(Invert)
+    def _(transform):
+        return fixed(lambda images: 255 - images)
+    """
+    raise UnbatchableError(f"{type(transform).__name__} has no batched equivalent")
+
+
+@translate.register(T.Compose)
+@translate.register(v2.Compose)
+@translate.register(nn.Sequential)
+def _(transform):
+    parts = transform if isinstance(transform, nn.Sequential) else transform.transforms
+    return [step for part in parts for step in steps_of(part)]
+
+
+@translate.register(T.RandomApply)
+@translate.register(v2.RandomApply)
+def _(transform):
+    inner = steps_of(T.Compose(transform.transforms))
+
+    def apply(images, generator):
+        changed = run(inner, images, generator)
+        if changed.shape != images.shape or changed.dtype != images.dtype:
+            raise UnbatchableError("RandomApply changes the shape or type of some images only")
+        chosen = uniform(0, 1, len(images), generator) <= transform.p
+        return torch.where(per_image(chosen, images), changed, images)
+
+    return [Step(apply, random=True)]
+
+
+def run(steps, images, generator):
+    """Apply the steps in turn to images (N, C, H, W)."""
+    for step in steps:
+        images = step.apply(images, generator)
+    return images
+
+
+# --- Type and value: no randomness -------------------------------------------------------------
+
+
+@translate.register(T.PILToTensor)
+@translate.register(v2.PILToTensor)
+@translate.register(v2.ToImage)
+def _(transform):
+    return []  # the images are uint8 tensors from the start
+
+
+@translate.register(T.ToTensor)
+@translate.register(v2.ToTensor)
+def _(transform):
+    return fixed(lambda images: images.to(torch.get_default_dtype()).div(255))
+
+
+@translate.register(T.ConvertImageDtype)
+def _(transform):
+    return fixed(lambda images: TF.convert_image_dtype(images, transform.dtype))
+
+
+@translate.register(v2.ConvertImageDtype)
+@translate.register(v2.ToDtype)
+def _(transform):
+    dtype, scale = transform.dtype, getattr(transform, "scale", True)
+    if not isinstance(dtype, torch.dtype):
+        raise UnbatchableError(f"ToDtype(dtype={dtype}) has no batched equivalent")
+    return fixed(lambda images: v2.functional.to_dtype(images, dtype, scale))
+
+
+@translate.register(T.Normalize)
+@translate.register(v2.Normalize)
+def _(transform):
+    mean, std = per_channel(transform.mean), per_channel(transform.std)
+    return fixed(lambda images: (images - send(mean, images)) / send(std, images))
+
+
+# --- Position: rotation and affine -------------------------------------------------------------
+
+
+@translate.register(T.RandomRotation)
+@translate.register(v2.RandomRotation)
+def _(transform):
+    if transform.expand:
+        raise UnbatchableError("RandomRotation(expand=True) has no batched equivalent")
+    mode, fill = warp_settings(transform)
+
+    def apply(images, generator):
+        angle = uniform(*transform.degrees, len(images), generator)
+        return rotate(images, angle, mode, fill, transform.center)
+
+    return [Step(apply, random=True)]
+
+
+@translate.register(T.RandomAffine)
+@translate.register(v2.RandomAffine)
+def _(transform):
+    mode, fill = warp_settings(transform)
+    x_share, y_share = transform.translate or (0, 0)  # of the width, of the height
+    shear = [*(transform.shear or ()), 0, 0, 0, 0][:4]  # x from, x to, y from, y to
+
+    def apply(images, generator):
+        (height, width), n = images.shape[-2:], len(images)
+        return affine(
+            images,
+            angle=uniform(*transform.degrees, n, generator),
+            shift_x=uniform(-x_share * width, x_share * width, n, generator).round(),
+            shift_y=uniform(-y_share * height, y_share * height, n, generator).round(),
+            scale=uniform(*(transform.scale or (1, 1)), n, generator),
+            shear_x=uniform(*shear[:2], n, generator),
+            shear_y=uniform(*shear[2:], n, generator),
+            mode=mode,
+            fill=fill,
+            center=transform.center,
+        )
+
+    return [Step(apply, random=True)]
+
+
+def warp_settings(transform):
+    """Return grid_sample's mode, and the fill as a list of numbers, or None for bare zeros."""
+    mode, fill = transform.interpolation, transform.fill
+    mode = mode.value if isinstance(mode, InterpolationMode) else mode
+    for setting, value, known in (
+        ("interpolation", mode, mode in ("nearest", "bilinear")),
+        ("fill", fill, not isinstance(fill, dict)),
+    ):
+        if not known:
+            name = f"{type(transform).__name__}({setting}={value})"
+            raise UnbatchableError(f"{name} has no batched equivalent")
+    return mode, [fill] if isinstance(fill, (int, float)) else fill
+
+
+def rotate(images, angle, mode="nearest", fill=None, center=None):
+    """Rotate each image (N, C, H, W) by its own angle (N,), in degrees counter-clockwise.
+
+    Equals `torchvision.transforms.functional.rotate` on each image with its angle.
+    """
+    none = torch.zeros_like(angle)
+    return affine(images, -angle, none, none, none + 1, none, none, mode, fill, center)
+
+
+def affine(
+    images,
+    angle,
+    shift_x,
+    shift_y,
+    scale,
+    shear_x,
+    shear_y,
+    mode="nearest",
+    fill=None,
+    center=None,
+):
+    """Warp each image (N, C, H, W) by its own parameters, each a float64 tensor (N,) on the CPU.
+
+    Angles and shears are in degrees (the angle clockwise), shifts in pixels; `center` is (x, y) in
+    pixels from the upper left corner, the middle of the image by default. Equals
+    `torchvision.transforms.functional.affine` on each image with its parameters.
+    """
+    height, width = images.shape[-2:]
+    x, y = (0.0, 0.0) if center is None else (center[0] - width / 2, center[1] - height / 2)
+    angle, shear_x, shear_y = (torch.deg2rad(degrees) for degrees in (angle, shear_x, shear_y))
+    # Output to input: shift back to the centre, unscale, unshear and unrotate about it.
+    a = torch.cos(angle - shear_y) / torch.cos(shear_y) / scale
+    b = torch.sin(angle - shear_y) / torch.cos(shear_y) / scale
+    c = (torch.cos(angle - shear_y) * torch.tan(shear_x) / torch.cos(shear_y)) / scale
+    c = c + torch.sin(angle) / scale
+    d = -(torch.sin(angle - shear_y) * torch.tan(shear_x) / torch.cos(shear_y)) / scale
+    d = d + torch.cos(angle) / scale
+    back_x, back_y = -x - shift_x, -y - shift_y
+    row_x = torch.stack([d, c, d * back_x + c * back_y + x], dim=1)  # (N, 3)
+    row_y = torch.stack([-b, a, -b * back_x + a * back_y + y], dim=1)
+    return warp(images, torch.stack([row_x, row_y], dim=1), mode, fill)
+
+
+def warp(images, matrix, mode, fill):
+    """Sample each image (N, C, H, W) through its own matrix (N, 2, 3), output to input pixels.
+
+    Pixels from outside get `fill`: one number for all channels or one each; None leaves zeros.
+    """
+    height, width = images.shape[-2:]
+    whole = not images.is_floating_point()
+    sampled = images.float() if whole else images
+    grid = affine_grid(matrix.to(sampled.dtype), height, width, images.device)
+    if fill is not None:
+        fill = send(per_channel(fill), images)
+
+    if fill is None:
+        sampled = F.grid_sample(sampled, grid, mode=mode, align_corners=False)
+    elif whole and mode == "nearest":  # shifted so that the fill is zero; exact after rounding
+        sampled = F.grid_sample(sampled - fill, grid, mode=mode, align_corners=False) + fill
+    else:  # a channel of ones comes back as the share of each pixel that is from inside
+        sampled = torch.cat([sampled, torch.ones_like(sampled[:, :1])], dim=1)
+        sampled = F.grid_sample(sampled, grid, mode=mode, align_corners=False)
+        sampled, inside = sampled[:, :-1], sampled[:, -1:]
+        if mode == "nearest":
+            sampled = torch.where(inside < 0.5, fill, sampled)
+        else:
+            sampled = sampled * inside + (1.0 - inside) * fill
+    return sampled.round().to(images.dtype) if whole else sampled
+
+
+def affine_grid(matrix, height, width, device):
+    """Return where each output pixel comes from, (N, H, W, 2), in grid_sample's -1 to 1.
+
+    Products and sums one at a time, so that every device rounds alike; torchvision multiplies
+    matrices, to the same numbers.
+    """
+    x = torch.arange(width, dtype=matrix.dtype, device=device) - (width - 1) / 2  # (W,)
+    y = torch.arange(height, dtype=matrix.dtype, device=device) - (height - 1) / 2  # (H,)
+    scaled = matrix / (0.5 * matrix.new_tensor([[width], [height]]))
+    per_x, per_y, shift = scaled.to(device, non_blocking=True)[..., None, None].unbind(2)
+    return (per_x * x + per_y * y[:, None] + shift).permute(0, 2, 3, 1)
+
+
+# --- Position: crop, pad, erase ----------------------------------------------------------------
+
+
+@translate.register(T.Pad)
+@translate.register(v2.Pad)
+def _(transform):
+    return fixed(lambda images: pad(images, transform))
+
+
+@translate.register(T.CenterCrop)
+@translate.register(v2.CenterCrop)
+def _(transform):
+    return fixed(lambda images: TF.center_crop(images, transform.size))
+
+
+@translate.register(T.RandomCrop)
+@translate.register(v2.RandomCrop)
+def _(transform):
+    crop_height, crop_width = transform.size
+
+    def apply(images, generator):
+        if transform.padding is not None:
+            images = pad(images, transform)
+        height, width = images.shape[-2:]
+        if transform.pad_if_needed:
+            extra = [max(crop_width - width, 0), max(crop_height - height, 0)]
+            images = pad(images, transform, padding=extra)
+            height, width = images.shape[-2:]
+        if height < crop_height or width < crop_width:
+            raise ValueError(
+                f"expected images of at least {crop_height}x{crop_width} for RandomCrop, "
+                f"got {height}x{width}"
+            )
+        top = integers(height - crop_height + 1, len(images), generator)
+        left = integers(width - crop_width + 1, len(images), generator)
+        return crop(images, top, left, crop_height, crop_width)
+
+    return [Step(apply, random=True)]
+
+
+@translate.register(T.RandomErasing)
+@translate.register(v2.RandomErasing)
+def _(transform):
+    def apply(images, generator):
+        n, (height, width) = len(images), images.shape[-2:]
+        # torchvision draws a box up to ten times, until one fits.
+        area = uniform(*transform.scale, (n, 10), generator) * height * width
+        aspect = uniform(*map(math.log, transform.ratio), (n, 10), generator).exp()
+        box_height = (area * aspect).sqrt().round().long()
+        box_width = (area / aspect).sqrt().round().long()
+        fits = (box_height < height) & (box_width < width)
+        first = fits.int().argmax(dim=1, keepdim=True)
+        box_height, box_width = (box.gather(1, first)[:, 0] for box in (box_height, box_width))
+        top = integers(height - box_height + 1, n, generator)
+        left = integers(width - box_width + 1, n, generator)
+        chosen = fits.any(dim=1) & (uniform(0, 1, n, generator) < transform.p)
+        box_height = box_height * chosen  # a box without height erases nothing
+        if transform.value in ("random", None):
+            value = torch.randn(images.shape, generator=generator)
+        else:
+            value = per_channel(transform.value)
+        return erase(images, top, left, box_height, box_width, value)
+
+    return [Step(apply, random=True)]
+
+
+def pad(images, transform, padding=None):
+    """Pad images (N, C, H, W) with a transform's own fill and mode."""
+    fill = transform.fill
+    if isinstance(fill, (list, tuple)) and len(fill) == 1:
+        fill = fill[0]
+    if not isinstance(fill, (int, float, type(None))):
+        raise UnbatchableError(f"{type(transform).__name__}(fill={fill}) has no batched equivalent")
+    padding = transform.padding if padding is None else padding
+    return TF.pad(images, padding, fill or 0, transform.padding_mode)
+
+
+def crop(images, top, left, height, width):
+    """Cut a window of one size from each image (N, C, H, W), at its own corner (N,), (N,)."""
+    device = images.device
+    rows = send(top, images)[:, None] + torch.arange(height, device=device)  # (N, height)
+    columns = send(left, images)[:, None] + torch.arange(width, device=device)  # (N, width)
+    image = torch.arange(len(images), device=device)[:, None, None, None]
+    channel = torch.arange(images.shape[1], device=device)[:, None, None]
+    return images[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def erase(images, top, left, height, width, value):
+    """Fill a box in each image (N, C, H, W); corner and size of the boxes are (N,) each.
+
+    `value` is a tensor that broadcasts to the images.
+    """
+    y = torch.arange(images.shape[-2], device=images.device)
+    x = torch.arange(images.shape[-1], device=images.device)
+    edges = (top, top + height, left, left + width)
+    top, bottom, left, right = (send(edge, images)[:, None] for edge in edges)
+    rows, columns = (top <= y) & (y < bottom), (left <= x) & (x < right)  # (N, H), (N, W)
+    box = rows[:, None, :, None] & columns[:, None, None, :]
+    return torch.where(box, send(value, images).to(images.dtype), images)
+
+
+# --- Light -------------------------------------------------------------------------------------
+
+
+@translate.register(T.ColorJitter)
+@translate.register(v2.ColorJitter)
+def _(transform):
+    if transform.saturation is not None or transform.hue is not None:
+        raise UnbatchableError("ColorJitter with saturation or hue has no batched equivalent")
+
+    def apply(images, generator):
+        def brighten(images):
+            return images if transform.brightness is None else adjust_brightness(images, bright)
+
+        def contrast(images):
+            return images if transform.contrast is None else adjust_contrast(images, sharp)
+
+        n = len(images)
+        bright = uniform(*(transform.brightness or (1, 1)), n, generator)
+        sharp = uniform(*(transform.contrast or (1, 1)), n, generator)
+        first = uniform(0, 1, n, generator) < 0.5  # torchvision shuffles the two
+        return torch.where(
+            per_image(first, images), contrast(brighten(images)), brighten(contrast(images))
+        )
+
+    return [Step(apply, random=True)]
+
+
+def adjust_brightness(images, factor):
+    """Scale each image (N, C, H, W) by its factor (N,), within the range of its type."""
+    return blend(images, torch.zeros_like(images), factor)
+
+
+def adjust_contrast(images, factor):
+    """Scale each image's distance from its own mean grey by its factor (N,)."""
+    grey = TF.rgb_to_grayscale(images) if images.shape[1] == 3 else images
+    dtype = images.dtype if images.is_floating_point() else torch.float32
+    return blend(images, grey.to(dtype).mean(dim=(1, 2, 3), keepdim=True), factor)
+
+
+def blend(images, other, factor):
+    """Mix images with others, factor (N,) to 1 - factor, clamped to the range of the type."""
+    bound = 1.0 if images.is_floating_point() else 255.0
+    factor = per_image(factor.float(), images)
+    return (factor * images + (1.0 - factor) * other).clamp(0, bound).to(images.dtype)
+
+
+# --- Draws, made on the CPU, so that a seed means the same on every device -----------------------
+
+
+def uniform(low, high, size, generator):
+    """Draw float64 numbers between low and high, on the CPU."""
+    return low + (high - low) * torch.rand(size, generator=generator, dtype=torch.float64)
+
+
+def integers(end, n, generator):
+    """Draw n whole numbers from 0 up to, not including, `end`: an int or a tensor (n,)."""
+    return (uniform(0, 1, n, generator) * end).long()
+
+
+def send(values, images):
+    """Bring a small tensor to the images' device without waiting for it."""
+    return values.to(images.device, non_blocking=True)
+
+
+def per_image(values, images):
+    """Bring values (N,) to the images' device, shaped to act on images (N, C, H, W)."""
+    return send(values, images).view(-1, 1, 1, 1)
+
+
+def per_channel(values):
+    """Return a number, or one number a channel, as a float32 tensor that acts on (N, C, H, W)."""
+    return torch.as_tensor(values, dtype=torch.float32).view(1, -1, 1, 1)
+
+
+# --- The loader --------------------------------------------------------------------------------
+
+
+class DeviceLoader:
+    """Batches of a dataset whose images stay on the device, transformed there batch by batch.
+
+    Takes a torchvision dataset with uint8 images `data` (N, H, W), labels `targets` (N,) and its
+    `transform`. Iterates over pairs of images (batch, C, H', W') and labels (batch,), int64. Each
+    iteration takes a fresh order from the loader's own generator, on the CPU: the order of the
+    images and all draws depend on the seed alone, not on the device. A pipeline without randomness
+    is run once and its result kept.
+
+    Raises UnbatchableError for a dataset or a pipeline that only an ordinary DataLoader serves.
+    """
+
+    def __init__(
+        self, dataset, batch_size, shuffle=False, drop_last=False, device="cpu", generator=None
+    ):
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.generator = generator if generator is not None else torch.Generator()
+        self.steps = dataset_steps(dataset)
+        self.images = dataset.data.unsqueeze(1).to(device)  # uint8 (N, 1, H, W)
+        self.labels = dataset.targets.to(device)
+        if not any(step.random for step in self.steps):
+            self.images = run_in_chunks(self.steps, self.images)
+            self.steps = []
+
+    def __len__(self):
+        whole, rest = divmod(len(self.labels), self.batch_size)
+        return whole if self.drop_last or not rest else whole + 1
+
+    def __iter__(self):
+        # Both are drawn here, so that an iteration broken off leaves the next one as it was.
+        n = len(self.labels)
+        order = torch.randperm(n, generator=self.generator) if self.shuffle else torch.arange(n)
+        seed = torch.randint(2**62, (), generator=self.generator).item()
+        return self._batches(order.to(self.labels.device), torch.Generator().manual_seed(seed))
+
+    def _batches(self, order, generator):
+        for index in order.split(self.batch_size)[: len(self)]:
+            yield run(self.steps, self.images.index_select(0, index), generator), self.labels[index]
+
+
+def dataset_steps(dataset):
+    """Return the steps of a dataset's transform, checked on its first image.
+
+    torchvision's own pipeline has to make a tensor of the same shape and type of that image.
+    """
+    data = getattr(dataset, "data", None)
+    if not isinstance(data, torch.Tensor) or data.dtype != torch.uint8 or data.dim() != 3:
+        raise UnbatchableError(f"{type(dataset).__name__} holds no uint8 images of shape (N, H, W)")
+    if dataset.target_transform is not None:
+        raise UnbatchableError("target_transform has no batched equivalent")
+    steps = steps_of(dataset.transform)
+    with torch.random.fork_rng(devices=[]):
+        theirs = dataset[0][0]
+    ours = run(steps, data[:1].unsqueeze(1), torch.Generator().manual_seed(0))[0]
+    if not isinstance(theirs, torch.Tensor):
+        raise UnbatchableError(f"the pipeline ends in a {type(theirs).__name__}, not in a tensor")
+    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+        raise UnbatchableError(
+            f"the pipeline makes {theirs.dtype} {tuple(theirs.shape)} of an image, "
+            f"its batched form {ours.dtype} {tuple(ours.shape)}"
+        )
+    return steps
+
+
+def run_in_chunks(steps, images, size=1000):
+    """Apply steps without randomness to all images, with memory for one more chunk at a time."""
+    result = None
+    for start in range(0, len(images), size):
+        chunk = run(steps, images[start : start + size], generator=None)
+        if result is None:
+            result = chunk.new_empty(len(images), *chunk.shape[1:])
+        result[start : start + size] = chunk
+    return result
