@@ -1,0 +1,69 @@
+"""What the tests share: a small data set in MNIST's format, small loaders, markers that skip."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import utils
+from recipes import normalised
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+torch.set_num_threads(1)  # the tests' tensors are small: a second thread only gets in the way
+REAL_ROOT = os.environ.get("MNIST_ROOT")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "cuda" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no CUDA GPU"))
+        if "real" in item.keywords and not REAL_ROOT:
+            item.add_marker(pytest.mark.skip(reason="MNIST_ROOT is not set"))
+
+
+@pytest.fixture(autouse=True)
+def _no_mnist_root(monkeypatch):
+    monkeypatch.delenv("MNIST_ROOT", raising=False)
+
+
+@pytest.fixture
+def real_root():
+    return Path(REAL_ROOT)
+
+
+@pytest.fixture(scope="session")
+def small_root(tmp_path_factory):
+    """A torchvision root with the first 300 + 150 digits of the sample."""
+    root = tmp_path_factory.mktemp("small")
+    shutil.copytree(REPOSITORY / "data" / "sample", root, dirs_exist_ok=True)
+    for name, dimensions in utils.IDX_FILES.items():
+        count = 300 if name.startswith("train") else 150
+        path = root / "MNIST" / "raw" / name
+        content = bytearray(
+            path.read_bytes()[: 4 + 4 * dimensions + count * 784 ** (dimensions > 1)]
+        )
+        content[4:8] = count.to_bytes(4, "big")
+        path.write_bytes(content)
+    return root
+
+
+@pytest.fixture
+def small_loaders(small_root):
+    """Build train and test loaders over the small set: `small_loaders(batch_size=64, ...)`."""
+
+    def build(train_transforms=None, batch_size=64, seed=3, **options):
+        train_loader, _, test_loader, _ = utils.data_loader(
+            train_transforms or normalised(),
+            normalised(),
+            batch_size,
+            root=small_root,
+            seed=seed,
+            test_batch_size=options.pop("test_batch_size", 64),
+            device="cpu",
+            **options,
+        )
+        return train_loader, test_loader
+
+    return build

@@ -1,0 +1,781 @@
+"""MNIST data, training and test loops, history, checkpoints, and a look inside a model.
+
+Nothing here knows a particular network: a model is anything that maps images (N, 1, 28, 28) to
+log-probabilities or logits (N, 10). Losses are means over images, accuracies are per cent.
+"""
+
+import copy
+import hashlib
+import io
+import json
+import math
+import os
+import random
+import re
+import socket
+import struct
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+import warnings
+from dataclasses import asdict, dataclass, field
+from http.client import HTTPException
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torchsummary
+from torch import nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
+from torch.utils.data import DataLoader
+from torchvision import datasets
+from tqdm.auto import tqdm
+
+try:
+    import batched
+except ModuleNotFoundError:  # utils.py alone in a folder: the ordinary DataLoader serves
+    batched = None
+
+HERE = Path(__file__).resolve().parent
+
+# --- Seed and device ---------------------------------------------------------------------------
+
+
+def set_seed(seed):
+    """Seed Python's and torch's random generators, on every device."""
+    check_integer("seed", seed, minimum=0)
+    random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def get_device(name="auto"):
+    """Return a torch.device: the named one, or for "auto" CUDA where there is one, else the CPU.
+
+    Raises ValueError for an unknown name, RuntimeError for CUDA where there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"expected device auto, cpu, cuda or cuda:N, got {name!r}") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise RuntimeError(f"device {name} asked for, but torch sees {torch.cuda.device_count()}")
+    return device
+
+
+def check_integer(name, value, minimum):
+    """Raise TypeError or ValueError unless the value is an integer of at least the minimum."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"expected {name} as an integer, got {value!r}")
+    if value < minimum:
+        raise ValueError(f"expected {name} of at least {minimum}, got {value}")
+
+
+# --- Finding MNIST -----------------------------------------------------------------------------
+
+IDX_FILES = {  # name: number of dimensions
+    "train-images-idx3-ubyte": 3,
+    "train-labels-idx1-ubyte": 1,
+    "t10k-images-idx3-ubyte": 3,
+    "t10k-labels-idx1-ubyte": 1,
+}
+HOW_TO_GET_MNIST = (
+    "With a network, leave root out and MNIST is downloaded into data/. Without one, bring the "
+    "four files of a machine that has them to MNIST/raw/ in a folder, and name that folder as "
+    "root or in MNIST_ROOT."
+)
+
+
+class Found(NamedTuple):
+    """Where MNIST was found: a torchvision root, and "full" (60,000 + 10,000) or "sample"."""
+
+    root: Path
+    source: str
+
+
+def find_mnist(root=None, source="auto", data=HERE / "data"):
+    """Find MNIST: in `root` or MNIST_ROOT; in `data`; by download; else the shipped sample.
+
+    `source` "full" refuses the sample, "sample" asks for it. Raises FileNotFoundError where there
+    is no MNIST, ValueError for damaged files and contradictory arguments.
+    """
+    if source not in ("auto", "full", "sample"):
+        raise ValueError(f"expected source auto, full or sample, got {source!r}")
+    if root is not None and source == "sample":
+        raise ValueError(f"source 'sample' is the shipped one, but root {str(root)!r} is given too")
+    data = Path(data)
+    if source == "sample":
+        return identify(data / "sample")
+    given = root if root is not None else os.environ.get("MNIST_ROOT")
+    if given:
+        found = identify(Path(given))
+    else:
+        try:
+            found = identify(data)
+        except (FileNotFoundError, ValueError):
+            found = download_or_sample(data, source)
+    if source == "full" and found.source != "full":
+        raise ValueError(f"{found.root} does not hold the full MNIST. {HOW_TO_GET_MNIST}")
+    return found
+
+
+def download_or_sample(data, source):
+    """Download MNIST into `data`; where that fails, warn and return the sample there."""
+    try:
+        download_mnist(data)
+        return identify(data)
+    except (OSError, RuntimeError, HTTPException) as error:
+        reason = f"MNIST could not be downloaded ({error})."
+    if source == "full":
+        raise FileNotFoundError(f"{reason} {HOW_TO_GET_MNIST}")
+    try:
+        found = identify(data / "sample")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{reason} {HOW_TO_GET_MNIST}") from None
+    warnings.warn(
+        f"{reason} Using the sample of 4,000 + 1,000 digits: its results are marked 'sample' and "
+        f"don't compare with those of the full set. {HOW_TO_GET_MNIST}",
+        stacklevel=4,
+    )
+    return found
+
+
+def identify(root):
+    """Check the four IDX files below a torchvision root, by header and size.
+
+    Raises FileNotFoundError for a missing file, ValueError for a damaged one.
+    """
+    raw = root / "MNIST" / "raw"
+    missing = [name for name in IDX_FILES if not (raw / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"no MNIST in {root}: {raw} lacks {', '.join(missing)}")
+    counts = [count_idx(raw / name, dimensions) for name, dimensions in IDX_FILES.items()]
+    for split, images, labels in (("train", *counts[:2]), ("t10k", *counts[2:])):
+        if images != labels:
+            raise ValueError(f"{raw}: {split} has {images} images, but {labels} labels")
+    train, test = counts[0], counts[2]
+    if train < test:
+        raise ValueError(f"{raw}: {train} training and {test} test images, are they swapped?")
+    return Found(root, "full" if (train, test) == (60_000, 10_000) else "sample")
+
+
+def count_idx(path, dimensions):
+    """Return the number of items in an IDX file, after a check of its header and size."""
+    header_size = 4 + 4 * dimensions
+    with open(path, "rb") as file:
+        header = file.read(header_size)
+    expected = f"an IDX file of uint8 in {dimensions} dimension{'s' * (dimensions > 1)}"
+    if len(header) < header_size or header[:4] != bytes([0, 0, 8, dimensions]):
+        raise ValueError(f"{path}: expected {expected}, got one that starts with {header!r}")
+    shape = struct.unpack(f">{dimensions}I", header[4:])
+    if shape[0] == 0 or (dimensions == 3 and shape[1:] != (28, 28)):
+        raise ValueError(f"{path}: expected one or more items of MNIST's size, got shape {shape}")
+    size, needed = path.stat().st_size, header_size + math.prod(shape)
+    if size != needed:
+        raise ValueError(f"{path}: expected {needed:,} bytes for shape {shape}, got {size:,}")
+    return shape[0]
+
+
+def download_mnist(data, silence=10):
+    """Download MNIST into `data` by torchvision, or raise OSError, RuntimeError or HTTPException.
+
+    A network that says nothing for `silence` seconds is given up, mirror by mirror. The files
+    arrive in a folder of their own and move into place whole, so that a download that breaks off,
+    or runs twice at once, never leaves half a file behind.
+    """
+    raw = data / "MNIST" / "raw"
+    check_mirrors(silence)
+    raw.mkdir(parents=True, exist_ok=True)
+    silence_before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(silence)
+    try:
+        with tempfile.TemporaryDirectory(dir=data, prefix=".download-") as folder:
+            datasets.MNIST(folder, download=True)
+            for name in IDX_FILES:
+                os.replace(Path(folder, "MNIST", "raw", name), raw / name)
+    finally:
+        socket.setdefaulttimeout(silence_before)
+
+
+def check_mirrors(silence):
+    """Raise OSError unless one of torchvision's mirrors answers, each within `silence` seconds.
+
+    In a thread, because looking up a host's name has no timeout of its own.
+    """
+    mirrors, reasons, answered = datasets.MNIST.mirrors, [], threading.Event()
+    name = datasets.MNIST.resources[0][0]
+
+    def ask(mirror):
+        try:
+            urllib.request.urlopen(mirror + name, timeout=silence).close()
+            answered.set()
+        except (OSError, HTTPException) as error:
+            reasons.append(str(getattr(error, "reason", error)))
+
+    threads = [threading.Thread(target=ask, args=(mirror,), daemon=True) for mirror in mirrors]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + silence
+    while not answered.wait(0.02) and time.monotonic() < deadline:
+        if not any(thread.is_alive() for thread in threads):
+            break
+    if not answered.is_set():
+        raise OSError("; ".join(dict.fromkeys(reasons)) or f"no answer in {silence} s")
+
+
+# --- Loaders -----------------------------------------------------------------------------------
+
+
+def data_loader(
+    train_transforms,
+    test_transforms,
+    batch_size,
+    *,
+    root=None,
+    source="auto",
+    device="auto",
+    seed=None,
+    test_batch_size=1000,
+    drop_last=False,
+    on_device=True,
+    num_workers=0,
+):
+    """Return `train_loader, train, test_loader, test`: loaders and torchvision datasets of MNIST.
+
+    Both loaders yield images (batch, 1, 28, 28) and labels (batch,). The transforms are
+    torchvision's; where `batched` can translate them, the loader is its DeviceLoader on `device`,
+    otherwise (or with `on_device=False`) an ordinary DataLoader with `num_workers`. Only the
+    training images are shuffled. `seed` decides order and draws; None takes one from torch's
+    generator, which `set_seed` governs. `root` and `source` are `find_mnist`'s; each dataset's
+    `source` says "full" or "sample". `drop_last` leaves out the last short training batch.
+
+    Raises TypeError, ValueError, FileNotFoundError or RuntimeError before any image is read.
+    """
+    check_integer("batch_size", batch_size, minimum=1)
+    check_integer("test_batch_size", test_batch_size, minimum=1)
+    check_integer("num_workers", num_workers, minimum=0)
+    for name, transform in (("train", train_transforms), ("test", test_transforms)):
+        if not callable(transform):
+            raise TypeError(f"expected {name}_transforms to be callable, got {transform!r}")
+    if seed is None:
+        seed = torch.randint(2**31, ()).item()
+    check_integer("seed", seed, minimum=0)
+    device = get_device(device)
+    found = find_mnist(root, source)
+    train = load_mnist(found, train=True, transform=train_transforms)
+    test = load_mnist(found, train=False, transform=test_transforms)
+
+    def loader(dataset, batch_size, **settings):
+        settings |= {"generator": torch.Generator().manual_seed(seed)}
+        if on_device and batched is None:
+            warn_of_ordinary_loader("there is no batched.py beside utils.py")
+        elif on_device:
+            try:
+                return batched.DeviceLoader(dataset, batch_size, device=device, **settings)
+            except batched.UnbatchableError as reason:
+                warn_of_ordinary_loader(reason)
+        settings |= {"num_workers": num_workers, "pin_memory": device.type == "cuda"}
+        return DataLoader(dataset, batch_size, **settings)
+
+    train_loader = loader(train, batch_size, shuffle=True, drop_last=drop_last)
+    return train_loader, train, loader(test, test_batch_size), test
+
+
+def warn_of_ordinary_loader(reason):
+    """Warn, at the caller of `data_loader`, that its images will go one by one, and why."""
+    warnings.warn(f"{reason}: images go through an ordinary DataLoader, one by one", stacklevel=4)
+
+
+def load_mnist(found, train, transform):
+    """Return one of MNIST's two sets, with its `source`; ValueError for a label outside 0 to 9."""
+    dataset = datasets.MNIST(found.root, train=train, transform=transform)
+    if dataset.targets.max() > 9:
+        raise ValueError(f"{found.root}: expected labels 0 to 9, got {dataset.targets.max()}")
+    dataset.source = found.source
+    return dataset
+
+
+def data_statistics(train, train_loader):
+    """Print shape, min, max, mean, std and var of the training images on [0, 1]; show a digit."""
+    import matplotlib.pyplot as plt  # here, so that training needs no matplotlib
+
+    pixels = train.data / 255
+    print(f"[Train{source_mark(train_loader)}]")
+    print(f" - Shape: {tuple(pixels.shape)}")
+    for name in ("min", "max", "mean", "std", "var"):
+        print(f" - {name}: {getattr(pixels, name)().item():.4f}")
+    images, labels = next(iter(train_loader))
+    plt.figure(figsize=(2, 2))
+    plt.imshow(images[0].squeeze().cpu().numpy(), cmap="gray_r")
+    plt.title(f"label {labels[0].item()}")
+    plt.axis("off")
+    plt.show()
+
+
+def source_mark(loader):
+    """Return " (sample)" for a loader over the sample, "" otherwise."""
+    return " (sample)" if getattr(loader.dataset, "source", None) == "sample" else ""
+
+
+# --- Loops -------------------------------------------------------------------------------------
+
+
+class Metrics(NamedTuple):
+    """Mean loss over the images, and accuracy in per cent."""
+
+    loss: float
+    accuracy: float
+
+
+def train_model(
+    model,
+    device,
+    train_loader,
+    optimizer,
+    epoch,
+    *,
+    loss_function=F.cross_entropy,
+    batch_scheduler=None,
+    averaged=None,
+    progress=True,
+    leave=True,
+):
+    """Train for one epoch; return its Metrics, taken while weights move and images are augmented.
+
+    `loss_function` takes outputs (N, 10) and labels (N,) and returns their mean loss.
+    `batch_scheduler` steps, and `averaged` (torch.optim.swa_utils.AveragedModel) takes in the
+    weights, after every batch. Raises FloatingPointError, with epoch, batch and learning rate,
+    when a loss is not finite; ValueError for an empty loader or outputs that are not (N, 10).
+    """
+    model.train()
+    losses, hits, sizes, rates = [], [], [], []  # a value a batch; the first two stay on device
+    next_look = time.monotonic()
+    with tqdm(train_loader, disable=not progress, leave=leave, unit="batch") as bar:
+        for images, labels in bar:
+            images = images.to(device, non_blocking=True)
+            labels = labels.to(device, non_blocking=True)
+            optimizer.zero_grad(set_to_none=True)
+            outputs = checked_outputs(model(images), labels)
+            loss = loss_function(outputs, labels)
+            loss.backward()
+            optimizer.step()
+
+            losses.append(loss.detach())
+            hits.append((outputs.argmax(dim=1) == labels).sum())
+            sizes.append(len(labels))
+            rates.append(optimizer.param_groups[0]["lr"])
+            if averaged is not None:
+                averaged.update_parameters(model)
+            if batch_scheduler is not None:
+                batch_scheduler.step()
+            if time.monotonic() >= next_look:  # reading a loss waits for the device: do it seldom
+                show(bar, epoch, mean_metrics(losses, hits, sizes, rates, epoch))
+                next_look = time.monotonic() + 0.5
+        metrics = mean_metrics(losses, hits, sizes, rates, epoch)
+        show(bar, epoch, metrics)
+    return metrics
+
+
+def show(bar, epoch, metrics):
+    """Describe the epoch so far at the head of its progress bar."""
+    bar.set_description(
+        f"Epoch {epoch} Loss={metrics.loss:.4f} Batch_id={bar.n} Accuracy={metrics.accuracy:.2f}"
+    )
+
+
+def mean_metrics(losses, hits, sizes, rates, epoch):
+    """Return the Metrics over batches of given sizes, from a loss and a number of hits for each."""
+    if not sizes:
+        raise ValueError("expected a loader with at least one batch, got none")
+    losses, sizes = torch.stack(losses).double().cpu(), torch.tensor(sizes)
+    broken = (~losses.isfinite()).nonzero()
+    if len(broken):
+        batch = broken[0].item()
+        raise FloatingPointError(
+            f"the loss is {losses[batch].item()} in epoch {epoch}, batch {batch}, at learning "
+            f"rate {rates[batch]:g}: try a smaller one"
+        )
+    total = sizes.sum().item()
+    accuracy = 100 * torch.stack(hits).sum().item() / total
+    return Metrics((losses @ sizes.double()).item() / total, accuracy)
+
+
+def checked_outputs(outputs, labels):
+    """Return a model's outputs as float32 (or wider); ValueError unless they are (N, 10)."""
+    if outputs.shape != (len(labels), 10):
+        raise ValueError(
+            f"expected model outputs of shape ({len(labels)}, 10), got {tuple(outputs.shape)}"
+        )
+    return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
+
+
+@torch.no_grad()
+def infer(model, device, loader):
+    """Return outputs (N, 10) and labels (N,) of a whole loader, on the device, in its order.
+
+    Leaves the model in eval mode, its weights and buffers as they were.
+    """
+    model.eval()
+    outputs, labels = [], []
+    for images, batch_labels in loader:
+        labels.append(batch_labels.to(device, non_blocking=True))
+        outputs.append(checked_outputs(model(images.to(device, non_blocking=True)), labels[-1]))
+    if not outputs:
+        raise ValueError("expected a loader with at least one batch, got none")
+    return torch.cat(outputs), torch.cat(labels)
+
+
+def test_model(model, device, test_loader, *, verbose=True):
+    """Return the Metrics of a model over a loader, and print them."""
+    outputs, labels = infer(model, device, test_loader)
+    loss = F.cross_entropy(outputs, labels).item()
+    correct = (outputs.argmax(dim=1) == labels).sum().item()
+    accuracy = 100 * correct / len(labels)
+    if verbose:
+        print(
+            f"Test set{source_mark(test_loader)}: Average loss: {loss:.4f}, "
+            f"Accuracy: {correct}/{len(labels)} ({accuracy:.2f}%)"
+        )
+    return Metrics(loss, accuracy)
+
+
+def test_model_plateau(model, device, test_loader, *, verbose=True):
+    """Return the average test loss as a float: what ReduceLROnPlateau's `step` takes."""
+    return test_model(model, device, test_loader, verbose=verbose).loss
+
+
+# --- The whole run -----------------------------------------------------------------------------
+
+
+@dataclass
+class History:
+    """A run, epoch by epoch, in plain floats; `learning_rate` is that of an epoch's first batch."""
+
+    source: str = "full"
+    train_loss: list[float] = field(default_factory=list)
+    train_accuracy: list[float] = field(default_factory=list)
+    test_loss: list[float] = field(default_factory=list)
+    test_accuracy: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def __len__(self):
+        return len(self.test_loss)
+
+    def append(self, train, test, learning_rate, seconds):
+        """Add an epoch: two Metrics, the learning rate, and the time that it took."""
+        self.train_loss.append(train.loss)
+        self.train_accuracy.append(train.accuracy)
+        self.test_loss.append(test.loss)
+        self.test_accuracy.append(test.accuracy)
+        self.learning_rate.append(learning_rate)
+        self.seconds.append(seconds)
+
+    @property
+    def best_epoch(self):
+        """The first epoch, counted from 1, with the highest test accuracy."""
+        return 1 + self.test_accuracy.index(max(self.test_accuracy))
+
+    def save(self, path):
+        """Write the history as JSON, whole or not at all."""
+        write_atomically(path, json.dumps(asdict(self), indent=1).encode() + b"\n")
+
+    @classmethod
+    def load(cls, path):
+        """Read what `save` wrote."""
+        return cls(**json.loads(Path(path).read_text()))
+
+
+def fit(
+    model,
+    device,
+    train_loader,
+    test_loader,
+    optimizer,
+    epochs,
+    scheduler=None,
+    *,
+    averaged=None,
+    loss_function=F.cross_entropy,
+    checkpoint=None,
+    resume=False,
+    settings=None,
+    history=None,
+    progress=True,
+    verbose=True,
+):
+    """Train for a number of epochs, test after each, and return the History.
+
+    Any torch scheduler is stepped as its kind asks, see `scheduler_step`; ReduceLROnPlateau gets
+    the test loss, the number that `test_model_plateau` returns. With `averaged`, an AveragedModel
+    of `model`, its weights are the ones tested.
+
+    With a `checkpoint` file the whole state is saved after every epoch, and `resume=True` goes on
+    where the file stops, or starts if there is none. `settings`, a dict of plain values, is kept
+    in it: a checkpoint with other settings is refused by name. A `history` given is filled as the
+    run goes, so that an interrupted run leaves what it had.
+
+    Raises what `train_model` raises, FloatingPointError for a test loss that is not finite,
+    FileExistsError for a checkpoint that is there without `resume`, ValueError for one that does
+    not fit.
+    """
+    check_integer("epochs", epochs, minimum=1)
+    history = History() if history is None else history
+    history.source = getattr(train_loader.dataset, "source", "full")
+    state = RunState(model, averaged, optimizer, scheduler, train_loader, test_loader, history)
+    settings = run_settings(state) | (settings or {})
+    if checkpoint is not None:
+        checkpoint = Path(checkpoint)
+        if checkpoint.exists() and not resume:
+            raise FileExistsError(f"{checkpoint} holds a run: resume it, or choose another file")
+        if checkpoint.exists():
+            state.restore(load_checkpoint(checkpoint), settings, epochs)
+
+    step = scheduler_step(scheduler)
+    for epoch in range(len(history) + 1, epochs + 1):
+        start, learning_rate = time.perf_counter(), optimizer.param_groups[0]["lr"]
+        train = train_model(
+            model,
+            device,
+            train_loader,
+            optimizer,
+            epoch,
+            loss_function=loss_function,
+            batch_scheduler=scheduler if step == "batch" else None,
+            averaged=averaged,
+            progress=progress,
+            leave=False,
+        )
+        tested = model if averaged is None else averaged
+        test = test_model(tested, device, test_loader, verbose=False)
+        if not math.isfinite(test.loss):
+            raise FloatingPointError(
+                f"the test loss is {test.loss} after epoch {epoch}, at learning rate "
+                f"{learning_rate:g}: try a smaller one"
+            )
+        if step == "plateau":
+            scheduler.step(test.loss)
+        elif step == "epoch":
+            scheduler.step()
+        history.append(train, test, learning_rate, time.perf_counter() - start)
+        if verbose:
+            print(epoch_line(history, epochs, source_mark(test_loader)), flush=True)
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, state.collect() | {"settings": settings})
+    return history
+
+
+def scheduler_step(scheduler):
+    """Say when a scheduler steps: after a "batch", an "epoch", with the "plateau" loss, or None."""
+    if scheduler is None:
+        return None
+    if isinstance(scheduler, ReduceLROnPlateau):
+        return "plateau"
+    return "batch" if isinstance(scheduler, (OneCycleLR, CyclicLR)) else "epoch"
+
+
+def epoch_line(history, epochs, mark=""):
+    """Return the line that an epoch leaves."""
+    return (
+        f"Epoch {len(history):2}/{epochs}: "
+        f"train loss {history.train_loss[-1]:.4f}, accuracy {history.train_accuracy[-1]:.2f}% | "
+        f"test{mark} loss {history.test_loss[-1]:.4f}, "
+        f"accuracy {history.test_accuracy[-1]:.2f}% | "
+        f"learning rate {history.learning_rate[-1]:.3g} | {history.seconds[-1]:.1f} s"
+    )
+
+
+# --- Checkpoints -------------------------------------------------------------------------------
+
+
+@dataclass
+class RunState:
+    """Everything that decides how a run goes on."""
+
+    model: nn.Module
+    averaged: nn.Module | None
+    optimizer: torch.optim.Optimizer
+    scheduler: object
+    train_loader: object
+    test_loader: object
+    history: History
+
+    def parts(self):
+        """Return the parts that have a state_dict, by name; a compiled model counts as itself."""
+        parts = {"model": getattr(self.model, "_orig_mod", self.model)}
+        parts |= {"optimizer": self.optimizer, "scheduler": self.scheduler}
+        parts |= {"averaged": self.averaged}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def generators(self):
+        """Return the loaders' own random generators, by name."""
+        loaders = {"train_loader": self.train_loader, "test_loader": self.test_loader}
+        generators = {name: getattr(loader, "generator", None) for name, loader in loaders.items()}
+        return {name: generator for name, generator in generators.items() if generator is not None}
+
+    def collect(self):
+        """Return the state as plain values and tensors."""
+        return {
+            "parts": {name: part.state_dict() for name, part in self.parts().items()},
+            "generators": {name: g.get_state() for name, g in self.generators().items()},
+            "python_random": random.getstate(),
+            "torch_random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "history": asdict(self.history),
+        }
+
+    def restore(self, saved, settings, epochs):
+        """Take over a saved state; ValueError, with nothing changed, if it is of another run."""
+        differing = [
+            f"{name} is {settings.get(name)!r}, the checkpoint's {saved['settings'].get(name)!r}"
+            for name in settings | saved["settings"]
+            if settings.get(name) != saved["settings"].get(name)
+        ]
+        done = len(saved["history"]["test_loss"])
+        if epochs < done:
+            differing.append(f"epochs is {epochs}, the checkpoint has done {done}")
+        for name in ("total_steps", "T_max"):  # a schedule made for a certain length
+            now = getattr(self.scheduler, name, None)
+            then = saved["parts"].get("scheduler", {}).get(name)
+            if now != then:
+                differing.append(f"the scheduler's {name} is {now}, the checkpoint's {then}")
+        if differing:
+            raise ValueError("this checkpoint is of another run: " + "; ".join(differing))
+        for name, part in self.parts().items():
+            part.load_state_dict(saved["parts"][name])
+        for name, generator in self.generators().items():
+            generator.set_state(saved["generators"][name])
+        random.setstate(saved["python_random"])
+        torch.set_rng_state(saved["torch_random"])
+        if saved["cuda_random"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(saved["cuda_random"])
+        vars(self.history).update(saved["history"])
+
+
+def run_settings(state):
+    """Return what tells one run from another, as plain values."""
+    loader, model = state.train_loader, state.parts()["model"]
+    settings = {
+        "model": type(model).__name__,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "averaged": state.averaged is not None,
+        "optimizer": f"{type(state.optimizer).__name__} {state.optimizer.defaults}",
+        "scheduler": type(state.scheduler).__name__,
+        "loader": type(loader).__name__,
+        "batch_size": loader.batch_size,
+        "images": len(loader.dataset),
+        "transforms": str(getattr(loader.dataset, "transform", None)),
+    }
+    return {
+        name: re.sub(r" at 0x\w+", "", value) if isinstance(value, str) else value
+        for name, value in settings.items()
+    }
+
+
+def save_checkpoint(path, state):
+    """Write a state of plain values and tensors, and its SHA-256 behind it, by one replacement."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getvalue()
+    write_atomically(path, payload + hashlib.sha256(payload).digest())
+
+
+def load_checkpoint(path):
+    """Read what `save_checkpoint` wrote; ValueError for anything else. Runs no code in the file."""
+    content = Path(path).read_bytes()
+    payload, digest = content[:-32], content[-32:]
+    if hashlib.sha256(payload).digest() != digest:
+        raise ValueError(f"{path} is not a checkpoint, or a damaged one: its SHA-256 is wrong")
+    try:
+        return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is not a checkpoint: {error}") from error
+
+
+def write_atomically(path, content):
+    """Write bytes to a file so that a crash at any instant leaves the old content or the new."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+# --- A look inside -----------------------------------------------------------------------------
+
+
+def modelsummary(model):
+    """Print torchsummary's table of a model for an input of (1, 28, 28).
+
+    A copy of the model goes through it, on the CPU, for torchsummary runs it in training mode:
+    BatchNorm's statistics and the random generators stay as they are.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torchsummary.summary(copy.deepcopy(model).cpu(), (1, 28, 28), device="cpu")
+
+
+class LayerTrace(NamedTuple):
+    """What a layer leaves behind: (height, width, channels), and the receptive field in pixels."""
+
+    name: str
+    layer: nn.Module
+    output_size: tuple[int, int, int]
+    receptive_field: int
+
+
+def trace(model, input_size=(1, 28, 28)):
+    """Yield a LayerTrace for each layer of a chain of square convolutions and poolings, in order.
+
+    The receptive field grows by (kernel size - 1) x jump at every layer, and the jump, the
+    distance of neighbouring outputs in input pixels, is multiplied by the stride (Araujo,
+    Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019).
+    Raises TypeError for a layer that is neither local nor elementwise, and for branches it would
+    be wrong without notice.
+    """
+    model, rows = copy.deepcopy(model).cpu().eval(), []
+    names = {module: name for name, module in model.named_modules()}
+
+    def hook(layer, inputs, output):
+        rows.append((layer, inputs[0].shape, output.shape))
+
+    for module in names:
+        if not any(module.children()):
+            module.register_forward_hook(hook)
+    with torch.no_grad():
+        model(torch.zeros(1, *input_size))
+
+    receptive_field, jump = 1, 1
+    for layer, before, after in rows:
+        kernel_size, stride = window(layer, before)
+        receptive_field += (kernel_size - 1) * jump
+        jump *= stride
+        _, channels, height, width = after
+        yield LayerTrace(names[layer], layer, (height, width, channels), receptive_field)
+
+
+def window(layer, input_shape):
+    """Return the kernel size, dilation included, and the stride of a layer, in pixels."""
+    if isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size in (1, (1, 1)):
+        return input_shape[-1], 1
+    if isinstance(layer, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
+        sizes = (layer.kernel_size, layer.stride, getattr(layer, "dilation", 1))
+        kernel_size, stride, dilation = (
+            size if isinstance(size, tuple) else (size, size) for size in sizes
+        )
+        if any(height != width for height, width in (kernel_size, stride, dilation)):
+            raise TypeError(f"expected square windows, got {layer}")
+        return dilation[0] * (kernel_size[0] - 1) + 1, stride[0]
+    elementwise = (nn.ReLU, nn.BatchNorm2d, nn.Dropout, nn.Dropout2d, nn.Identity)
+    if isinstance(layer, elementwise):
+        return 1, 1
+    raise TypeError(f"expected a convolution, pooling or elementwise layer, got {layer}")
