@@ -17,11 +17,11 @@ import struct
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
 import warnings
 from dataclasses import asdict, dataclass, field
 from http.client import HTTPException
+from operator import length_hint
 from pathlib import Path
 from typing import NamedTuple
 
@@ -354,8 +354,9 @@ def train_model(
     model.train()
     losses, hits, sizes, rates = [], [], [], []  # a value a batch; the first two stay on device
     next_look = time.monotonic()
-    with tqdm(train_loader, disable=not progress, leave=leave, unit="batch") as bar:
-        for images, labels in bar:
+    batches = length_hint(train_loader) or None
+    with tqdm(total=batches, disable=not progress, leave=leave, unit="batch") as bar:
+        for images, labels in train_loader:
             images = images.to(device, non_blocking=True)
             labels = labels.to(device, non_blocking=True)
             optimizer.zero_grad(set_to_none=True)
@@ -372,18 +373,20 @@ def train_model(
                 averaged.update_parameters(model)
             if batch_scheduler is not None:
                 batch_scheduler.step()
+            bar.update()
             if time.monotonic() >= next_look:  # reading a loss waits for the device: do it seldom
-                show(bar, epoch, mean_metrics(losses, hits, sizes, rates, epoch))
+                describe(bar, epoch, len(sizes), mean_metrics(losses, hits, sizes, rates, epoch))
                 next_look = time.monotonic() + 0.5
         metrics = mean_metrics(losses, hits, sizes, rates, epoch)
-        show(bar, epoch, metrics)
+        describe(bar, epoch, len(sizes), metrics)
     return metrics
 
 
-def show(bar, epoch, metrics):
-    """Describe the epoch so far at the head of its progress bar."""
+def describe(bar, epoch, batches, metrics):
+    """Write the epoch so far at the head of its progress bar; batches count from 0."""
     bar.set_description(
-        f"Epoch {epoch} Loss={metrics.loss:.4f} Batch_id={bar.n} Accuracy={metrics.accuracy:.2f}"
+        f"Epoch {epoch} Loss={metrics.loss:.4f} Batch_id={batches - 1} "
+        f"Accuracy={metrics.accuracy:.2f}"
     )
 
 
@@ -527,9 +530,8 @@ def fit(
     history = History() if history is None else history
     history.source = getattr(train_loader.dataset, "source", "full")
     state = RunState(model, averaged, optimizer, scheduler, train_loader, test_loader, history)
-    settings = run_settings(state) | (settings or {})
     if checkpoint is not None:
-        checkpoint = Path(checkpoint)
+        checkpoint, settings = Path(checkpoint), run_settings(state) | (settings or {})
         if checkpoint.exists() and not resume:
             raise FileExistsError(f"{checkpoint} holds a run: resume it, or choose another file")
         if checkpoint.exists():

@@ -1,0 +1,144 @@
+"""The command line as a process, and utils.py and model.py alone in a folder."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import REPOSITORY
+
+import model as networks
+import train
+import utils
+
+
+def run(*arguments, cwd=REPOSITORY, **environment):
+    """Run a Python script with these arguments; return the finished process."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    environment.pop("MNIST_ROOT", None)
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=170,
+    )
+
+
+def test_train_leaves_its_results(small_root, tmp_path):
+    out = tmp_path / "run"
+    done = run("train.py", "--root", small_root, "--out", out, "--net", "net4", "--epochs", 2)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "Total params: 7,216" in done.stdout
+    epochs = [line for line in done.stdout.splitlines() if line.startswith("Epoch ")]
+    assert len(epochs) == 2
+    assert all("test (sample) loss" in line for line in epochs)
+    assert "Test accuracy (sample): last epoch" in done.stdout
+
+    history = utils.History.load(out / "history.json")
+    assert (len(history), history.source) == (2, "sample")
+    settings = json.loads((out / "settings.json").read_text())
+    assert settings["source"] == "sample"
+    assert settings["torch"] == torch.__version__
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    net = networks.Net4()
+    net.load_state_dict(torch.load(out / "weights.pt", weights_only=True))
+    _, _, test_loader, _ = utils.data_loader(
+        *[train.RECIPES["plateau"]().test_transforms] * 2, 64, root=small_root
+    )
+    assert utils.test_model(net, "cpu", test_loader).loss == pytest.approx(
+        history.test_loss[-1], rel=1e-4
+    )
+
+
+def test_train_falls_back_on_the_sample_and_says_so(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(  # cuts the network off before anything is imported
+        "import socket\n"
+        "def refuse(*_, **__):\n"
+        "    raise socket.gaierror('the network is cut off')\n"
+        "socket.getaddrinfo = socket.socket.connect = refuse\n"
+    )
+    for name in ("train.py", "utils.py", "model.py", "recipes.py", "plots.py", "batched.py"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    shutil.copytree(REPOSITORY / "data" / "sample", tmp_path / "data" / "sample")
+    done = run("train.py", "--epochs", 1, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "warning: MNIST could not be downloaded (the network is cut off)" in done.stderr
+    assert "4,000 training images (sample MNIST)" in done.stdout
+    assert (tmp_path / "runs" / "net4-plateau-seed1" / "weights.pt").is_file()
+
+    done = run("train.py", "--source", "full", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2
+    assert "MNIST_ROOT" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_model_and_utils_are_enough(small_root, tmp_path):
+    for name in ("model.py", "utils.py"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "import sys, torch, utils\n"
+        "from model import Net4\n"
+        "from torchvision import transforms\n"
+        "train_loader, train, test_loader, test = utils.data_loader(\n"
+        "    transforms.ToTensor(), transforms.ToTensor(), 64, root=sys.argv[1])\n"
+        "net = Net4()\n"
+        "optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)\n"
+        "utils.train_model(net, 'cpu', train_loader, optimizer, 1)\n"
+        "print(utils.test_model_plateau(net, 'cpu', test_loader))\n"
+    )
+    done = run(script, small_root, cwd=tmp_path, PYTHONPATH="")
+    assert done.returncode == 0, done.stderr
+    assert "Test set (sample): Average loss" in done.stdout
+
+
+@pytest.mark.parametrize("module", ["model", "utils", "batched", "recipes", "plots", "train"])
+def test_importing_says_nothing(module):
+    done = run("-W", "error", "-c", f"import {module}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_model_imports_torch_alone():
+    done = run(
+        "-c", "import sys, model; print('torchvision' in sys.modules, 'matplotlib' in sys.modules)"
+    )
+    assert done.stdout == "False False\n"
+
+
+def test_a_taken_name_gets_a_number_and_a_taken_folder_is_refused(
+    small_root, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    arguments = [
+        "--root",
+        str(small_root),
+        "--epochs",
+        "1",
+        "--net",
+        "net5",
+        "--recipe",
+        "baseline",
+    ]
+    for expected in ("net5-baseline-seed1", "net5-baseline-seed1-2", "net5-baseline-seed1-3"):
+        assert train.main(arguments) == 0
+        assert (tmp_path / "runs" / expected / "history.json").is_file()
+    capsys.readouterr()
+    assert train.main([*arguments, "--out", "runs/net5-baseline-seed1"]) == 2
+    assert "holds a run: add --resume, or choose another --out" in capsys.readouterr().err
+
+
+def test_compiled_training(small_root, tmp_path, monkeypatch):
+    compile_eagerly = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda net: compile_eagerly(net, backend="eager"))
+    out = tmp_path / "run"
+    assert (
+        train.main(["--root", str(small_root), "--out", str(out), "--epochs", "1", "--compile"])
+        == 0
+    )
+    networks.Net4().load_state_dict(torch.load(out / "weights.pt", weights_only=True))
