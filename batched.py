@@ -58,17 +58,28 @@ def translate(transform):
     raise UnbatchableError(f"{type(transform).__name__} has no batched equivalent")
 
 
-@translate.register(T.Compose)
-@translate.register(v2.Compose)
+def translates(*names):
+    """Register a function for the classic and v2 transforms of these names, where they exist."""
+
+    def register(function):
+        for library in (T, v2):
+            for name in names:
+                if hasattr(library, name):
+                    translate.register(getattr(library, name), function)
+        return function
+
+    return register
+
+
 @translate.register(nn.Sequential)
-def _(transform):
+@translates("Compose")
+def compose(transform):
     parts = transform if isinstance(transform, nn.Sequential) else transform.transforms
     return [step for part in parts for step in steps_of(part)]
 
 
-@translate.register(T.RandomApply)
-@translate.register(v2.RandomApply)
-def _(transform):
+@translates("RandomApply")
+def random_apply(transform):
     inner = steps_of(T.Compose(transform.transforms))
 
     def apply(images, generator):
@@ -91,46 +102,41 @@ def run(steps, images, generator):
 # --- Type and value: no randomness -------------------------------------------------------------
 
 
-@translate.register(T.PILToTensor)
-@translate.register(v2.PILToTensor)
-@translate.register(v2.ToImage)
-def _(transform):
+@translates("PILToTensor", "ToImage")
+def to_uint8_tensor(transform):
     return []  # the images are uint8 tensors from the start
 
 
-@translate.register(T.ToTensor)
-@translate.register(v2.ToTensor)
-def _(transform):
+@translates("ToTensor")
+def to_tensor(transform):
     return fixed(lambda images: images.to(torch.get_default_dtype()).div(255))
 
 
 @translate.register(T.ConvertImageDtype)
-def _(transform):
+def classic_convert_image_dtype(transform):
     return fixed(lambda images: TF.convert_image_dtype(images, transform.dtype))
 
 
 @translate.register(v2.ConvertImageDtype)
 @translate.register(v2.ToDtype)
-def _(transform):
+def to_dtype(transform):
     dtype, scale = transform.dtype, getattr(transform, "scale", True)
     if not isinstance(dtype, torch.dtype):
         raise UnbatchableError(f"ToDtype(dtype={dtype}) has no batched equivalent")
     return fixed(lambda images: v2.functional.to_dtype(images, dtype, scale))
 
 
-@translate.register(T.Normalize)
-@translate.register(v2.Normalize)
-def _(transform):
-    mean, std = per_channel(transform.mean), per_channel(transform.std)
-    return fixed(lambda images: (images - send(mean, images)) / send(std, images))
+@translates("Normalize")
+def normalize(transform):
+    mean, std = transform.mean, transform.std
+    return fixed(lambda images: (images - per_channel(mean, images)) / per_channel(std, images))
 
 
 # --- Position: rotation and affine -------------------------------------------------------------
 
 
-@translate.register(T.RandomRotation)
-@translate.register(v2.RandomRotation)
-def _(transform):
+@translates("RandomRotation")
+def random_rotation(transform):
     if transform.expand:
         raise UnbatchableError("RandomRotation(expand=True) has no batched equivalent")
     mode, fill = warp_settings(transform)
@@ -142,9 +148,8 @@ def _(transform):
     return [Step(apply, random=True)]
 
 
-@translate.register(T.RandomAffine)
-@translate.register(v2.RandomAffine)
-def _(transform):
+@translates("RandomAffine")
+def random_affine(transform):
     mode, fill = warp_settings(transform)
     x_share, y_share = transform.translate or (0, 0)  # of the width, of the height
     shear = [*(transform.shear or ()), 0, 0, 0, 0][:4]  # x from, x to, y from, y to
@@ -211,16 +216,15 @@ def affine(
     height, width = images.shape[-2:]
     x, y = (0.0, 0.0) if center is None else (center[0] - width / 2, center[1] - height / 2)
     angle, shear_x, shear_y = (torch.deg2rad(degrees) for degrees in (angle, shear_x, shear_y))
-    # Output to input: shift back to the centre, unscale, unshear and unrotate about it.
-    a = torch.cos(angle - shear_y) / torch.cos(shear_y) / scale
-    b = torch.sin(angle - shear_y) / torch.cos(shear_y) / scale
-    c = (torch.cos(angle - shear_y) * torch.tan(shear_x) / torch.cos(shear_y)) / scale
-    c = c + torch.sin(angle) / scale
-    d = -(torch.sin(angle - shear_y) * torch.tan(shear_x) / torch.cos(shear_y)) / scale
-    d = d + torch.cos(angle) / scale
+    # From output to input pixels: undo the shift, the scale, the shear and the rotation.
+    a = torch.cos(angle - shear_y) / torch.cos(shear_y)
+    b = torch.sin(angle - shear_y) / torch.cos(shear_y)
+    xx = (torch.cos(angle) - b * torch.tan(shear_x)) / scale
+    xy = (torch.sin(angle) + a * torch.tan(shear_x)) / scale
+    yx, yy = -b / scale, a / scale
     back_x, back_y = -x - shift_x, -y - shift_y
-    row_x = torch.stack([d, c, d * back_x + c * back_y + x], dim=1)  # (N, 3)
-    row_y = torch.stack([-b, a, -b * back_x + a * back_y + y], dim=1)
+    row_x = torch.stack([xx, xy, xx * back_x + xy * back_y + x], dim=1)  # (N, 3)
+    row_y = torch.stack([yx, yy, yx * back_x + yy * back_y + y], dim=1)
     return warp(images, torch.stack([row_x, row_y], dim=1), mode, fill)
 
 
@@ -234,7 +238,7 @@ def warp(images, matrix, mode, fill):
     sampled = images.float() if whole else images
     grid = affine_grid(matrix.to(sampled.dtype), height, width, images.device)
     if fill is not None:
-        fill = send(per_channel(fill), images)
+        fill = per_channel(fill, sampled)
 
     if fill is None:
         sampled = F.grid_sample(sampled, grid, mode=mode, align_corners=False)
@@ -267,21 +271,18 @@ def affine_grid(matrix, height, width, device):
 # --- Position: crop, pad, erase ----------------------------------------------------------------
 
 
-@translate.register(T.Pad)
-@translate.register(v2.Pad)
-def _(transform):
+@translates("Pad")
+def fixed_pad(transform):
     return fixed(lambda images: pad(images, transform))
 
 
-@translate.register(T.CenterCrop)
-@translate.register(v2.CenterCrop)
-def _(transform):
+@translates("CenterCrop")
+def center_crop(transform):
     return fixed(lambda images: TF.center_crop(images, transform.size))
 
 
-@translate.register(T.RandomCrop)
-@translate.register(v2.RandomCrop)
-def _(transform):
+@translates("RandomCrop")
+def random_crop(transform):
     crop_height, crop_width = transform.size
 
     def apply(images, generator):
@@ -304,9 +305,8 @@ def _(transform):
     return [Step(apply, random=True)]
 
 
-@translate.register(T.RandomErasing)
-@translate.register(v2.RandomErasing)
-def _(transform):
+@translates("RandomErasing")
+def random_erasing(transform):
     def apply(images, generator):
         n, (height, width) = len(images), images.shape[-2:]
         # torchvision draws a box up to ten times, until one fits.
@@ -322,9 +322,9 @@ def _(transform):
         chosen = fits.any(dim=1) & (uniform(0, 1, n, generator) < transform.p)
         box_height = box_height * chosen  # a box without height erases nothing
         if transform.value in ("random", None):
-            value = torch.randn(images.shape, generator=generator)
+            value = send(torch.randn(images.shape, generator=generator), images)
         else:
-            value = per_channel(transform.value)
+            value = per_channel(transform.value, images)
         return erase(images, top, left, box_height, box_width, value)
 
     return [Step(apply, random=True)]
@@ -362,15 +362,14 @@ def erase(images, top, left, height, width, value):
     top, bottom, left, right = (send(edge, images)[:, None] for edge in edges)
     rows, columns = (top <= y) & (y < bottom), (left <= x) & (x < right)  # (N, H), (N, W)
     box = rows[:, None, :, None] & columns[:, None, None, :]
-    return torch.where(box, send(value, images).to(images.dtype), images)
+    return torch.where(box, value.to(images.dtype), images)
 
 
 # --- Light -------------------------------------------------------------------------------------
 
 
-@translate.register(T.ColorJitter)
-@translate.register(v2.ColorJitter)
-def _(transform):
+@translates("ColorJitter")
+def color_jitter(transform):
     if transform.saturation is not None or transform.hue is not None:
         raise UnbatchableError("ColorJitter with saturation or hue has no batched equivalent")
 
@@ -434,9 +433,9 @@ def per_image(values, images):
     return send(values, images).view(-1, 1, 1, 1)
 
 
-def per_channel(values):
-    """Return a number, or one number a channel, as a float32 tensor that acts on (N, C, H, W)."""
-    return torch.as_tensor(values, dtype=torch.float32).view(1, -1, 1, 1)
+def per_channel(values, images):
+    """Return a number, or one number a channel, as a tensor that acts on images (N, C, H, W)."""
+    return send(torch.as_tensor(values, dtype=images.dtype).view(-1, 1, 1), images)
 
 
 # --- The loader --------------------------------------------------------------------------------
@@ -449,19 +448,24 @@ class DeviceLoader:
     `transform`. Iterates over pairs of images (batch, C, H', W') and labels (batch,), int64. Each
     iteration takes a fresh order from the loader's own generator, on the CPU: the order of the
     images and all draws depend on the seed alone, not on the device. A pipeline without randomness
-    is run once and its result kept.
+    is run once and its result kept. Without a generator, torch's seeds one.
 
-    Raises UnbatchableError for a dataset or a pipeline that only an ordinary DataLoader serves.
+    Raises ValueError for a batch size that is no positive integer, UnbatchableError for a dataset
+    or a pipeline that only an ordinary DataLoader serves.
     """
 
     def __init__(
         self, dataset, batch_size, shuffle=False, drop_last=False, device="cpu", generator=None
     ):
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"expected batch_size as a positive integer, got {batch_size!r}")
+        if generator is None:
+            generator = torch.Generator().manual_seed(torch.randint(2**62, ()).item())
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.drop_last = drop_last
-        self.generator = generator if generator is not None else torch.Generator()
+        self.generator = generator
         self.steps = dataset_steps(dataset)
         self.images = dataset.data.unsqueeze(1).to(device)  # uint8 (N, 1, H, W)
         self.labels = dataset.targets.to(device)

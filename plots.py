@@ -1,44 +1,62 @@
 """Pictures of a run. Each function returns its matplotlib Figure and shows nothing by itself."""
 
+import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 BLUE, ORANGE = "#0072b2", "#d55e00"  # apart to a colour-blind eye, and in grey print
+ACCURACY_TICKS = (10, 50, 80, 90, 95, 98, 99, 99.5, 99.8)
 
 
 def plot_history(history, title=None):
-    """Plot loss, accuracy and learning rate of a `utils.History` over its epochs."""
+    """Plot loss, accuracy and learning rate of a `utils.History` over its epochs.
+
+    Training is measured while weights move and images are augmented, testing after the epoch.
+    """
     epochs = range(1, len(history) + 1)
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     loss, accuracy, rate = figure.subplots(1, 3)
 
-    # Training is measured while weights move and images are augmented, testing after the epoch.
     test = "test (sample)" if history.source == "sample" else "test"
-    for axes, name, train_values, test_values in (
-        (loss, "Loss", history.train_loss, history.test_loss),
-        (accuracy, "Accuracy (%)", history.train_accuracy, history.test_accuracy),
+    for axes, train_values, test_values, digits in (
+        (loss, history.train_loss, history.test_loss, 4),
+        (accuracy, history.train_accuracy, history.test_accuracy, 2),
     ):
+        last = f"{test}, last {test_values[-1]:.{digits}f}"
         axes.plot(epochs, train_values, "o--", color=ORANGE, markersize=3, label="train")
-        axes.plot(epochs, test_values, "o-", color=BLUE, markersize=3, label=test)
-        axes.set_title(name, loc="left")
+        axes.plot(epochs, test_values, "o-", color=BLUE, markersize=3, label=last)
         axes.legend(frameon=False)
-    loss.set_yscale("log")
-    accuracy.annotate(
-        f"last {history.test_accuracy[-1]:.2f}",
-        (epochs[-1], history.test_accuracy[-1]),
-        xytext=(0, -14),
-        textcoords="offset points",
-        ha="right",
-        color=BLUE,
-    )
-    rate.plot(epochs, history.learning_rate, "o-", color="black", markersize=3)
-    rate.set_yscale("log")
+    rate.step(epochs, history.learning_rate, "o-", color="black", markersize=3, where="mid")
+
+    loss.set_title("Loss", loc="left")
+    accuracy.set_title("Accuracy (%), stretched towards 100", loc="left")
     rate.set_title("Learning rate", loc="left")
+    for axes in (loss, rate):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    stretch_towards_100(accuracy)
     for axes in (loss, accuracy, rate):
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
     return figure
+
+
+def stretch_towards_100(axes):
+    """Scale an axis of accuracies by the logarithm of the error, where the last steps show."""
+    low, high = axes.get_ylim()
+    axes.set_yscale(
+        "function",
+        functions=(
+            lambda accuracy: -np.log10(np.maximum(100.1 - accuracy, 1e-3)),
+            lambda scaled: 100.1 - 10.0**-scaled,
+        ),
+    )
+    axes.set_ylim(max(low, 0), min(high, 100))
+    axes.set_yticks([tick for tick in ACCURACY_TICKS if low <= tick <= high])
+    axes.yaxis.set_major_formatter("{x:g}")

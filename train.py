@@ -8,14 +8,12 @@ import argparse
 import io
 import json
 import os
-import platform
 import sys
 import tempfile
 import warnings
 from pathlib import Path
 
 import torch
-import torchvision
 
 import model as networks
 import plots
@@ -25,9 +23,16 @@ from recipes import RECIPES
 NETS = {f"net{n}": getattr(networks, f"Net{n}") for n in range(1, 6)}
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """Say what is wrong with the options in one line, without the usage before it."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
 def parse_arguments(arguments=None):
     """Return the options as a namespace."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description="Train a network on MNIST, test it after every epoch, and keep the results.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -76,28 +81,15 @@ def run_folder(options):
     return folder
 
 
-def versions(device):
-    """Return the hardware and the versions that stand beside a result."""
-    hardware = platform.processor() or platform.machine()
-    if device.type == "cuda":
-        hardware = torch.cuda.get_device_name(device)
-    return {
-        "device": str(device),
-        "hardware": hardware,
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-    }
-
-
-def save_results(folder, net, history, title):
-    """Write history, curves and weights of a run, each whole or not at all."""
-    history.save(folder / "history.json")
+def save_results(folder, net, history, about):
+    """Write settings, history, curves and weights of a run, each whole or not at all."""
+    title = "{net}, recipe {recipe}, seed {seed}".format(**about)
     png, weights = io.BytesIO(), io.BytesIO()
     plots.plot_history(history, title).savefig(png, format="png", dpi=150)
-    utils.write_atomically(folder / "curves.png", png.getvalue())
     torch.save(net.state_dict(), weights)
+    utils.write_atomically(folder / "settings.json", json.dumps(about, indent=1).encode() + b"\n")
+    history.save(folder / "history.json")
+    utils.write_atomically(folder / "curves.png", png.getvalue())
     utils.write_atomically(folder / "weights.pt", weights.getvalue())
 
 
@@ -126,8 +118,6 @@ def train(options, history):
 
     settings = {name: getattr(options, name) for name in ("net", "recipe", "batch_size", "seed")}
     settings["source"] = training_set.source
-    described = json.dumps(settings | {"epochs": options.epochs} | versions(device), indent=1)
-    utils.write_atomically(folder / "settings.json", described.encode() + b"\n")
     utils.modelsummary(net)
     print(
         f"{options.net} with recipe {options.recipe}, seed {options.seed}, on {device}: "
@@ -150,8 +140,8 @@ def train(options, history):
         )
     finally:
         if len(history):
-            title = f"{options.net}, recipe {options.recipe}, seed {options.seed}"
-            save_results(folder, net, history, title)
+            about = settings | {"epochs": options.epochs} | utils.environment(device)
+            save_results(folder, net, history, about)
     return folder
 
 
@@ -162,7 +152,10 @@ def main(arguments=None):
     try:
         folder = train(options, history)
     except KeyboardInterrupt:
-        print(f"\nStopped in epoch {len(history) + 1}; --resume goes on from there.")
+        print(
+            f"\nStopped in epoch {len(history) + 1}; what came before is kept. To go on, "
+            "give the same options and --resume."
+        )
         return 130
     except FloatingPointError as error:
         print(f"train.py: error: {error}", file=sys.stderr)

@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import platform
 import random
 import re
 import socket
@@ -27,6 +28,7 @@ from typing import NamedTuple
 
 import torch
 import torchsummary
+import torchvision
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
@@ -65,6 +67,25 @@ def get_device(name="auto"):
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise RuntimeError(f"device {name} asked for, but torch sees {torch.cuda.device_count()}")
     return device
+
+
+def environment(device):
+    """Return the hardware and the versions that belong beside a result, as a dict."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        hardware = torch.cuda.get_device_name(device)
+    else:
+        cpuinfo = Path("/proc/cpuinfo")  # where there is one, it knows better than platform
+        names = re.findall(r"model name\s*: (.+)", cpuinfo.read_text() if cpuinfo.exists() else "")
+        hardware = f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+    return {
+        "device": str(device),
+        "hardware": hardware,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
 
 
 def check_integer(name, value, minimum):
@@ -564,10 +585,10 @@ def fit(
         elif step == "epoch":
             scheduler.step()
         history.append(train, test, learning_rate, time.perf_counter() - start)
-        if verbose:
-            print(epoch_line(history, epochs, source_mark(test_loader)), flush=True)
         if checkpoint is not None:
             save_checkpoint(checkpoint, state.collect() | {"settings": settings})
+        if verbose:  # last: an epoch that is printed is an epoch that is kept
+            print(epoch_line(history, epochs, source_mark(test_loader)), flush=True)
     return history
 
 
@@ -592,6 +613,16 @@ def epoch_line(history, epochs, mark=""):
 
 
 # --- Checkpoints -------------------------------------------------------------------------------
+
+CHECKPOINT_KEYS = {
+    "parts",
+    "generators",
+    "python_random",
+    "torch_random",
+    "cuda_random",
+    "history",
+    "settings",
+}
 
 
 @dataclass
@@ -693,9 +724,12 @@ def load_checkpoint(path):
     if hashlib.sha256(payload).digest() != digest:
         raise ValueError(f"{path} is not a checkpoint, or a damaged one: its SHA-256 is wrong")
     try:
-        return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except Exception as error:
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever torch makes of bytes that are no checkpoint
         raise ValueError(f"{path} is not a checkpoint: {error}") from error
+    if not isinstance(state, dict) or state.keys() != CHECKPOINT_KEYS:
+        raise ValueError(f"{path} is not a checkpoint of fit: it lacks its parts")
+    return state
 
 
 def write_atomically(path, content):

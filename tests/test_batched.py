@@ -142,14 +142,10 @@ def test_crop_equals_torchvision(size, dtype):
 def test_erase_equals_torchvision(size, dtype, value):
     torch.manual_seed(6)
     images = random_images(50, size, dtype)
-    value = batched.per_channel(value)
-    if size[0] == 1:
-        value = value[:, :1]
+    value = batched.per_channel(value if isinstance(value, float) else value[: size[0]], images)
     top, left, height, width = (torch.randint(0, 7, (50,)) for _ in range(4))
     theirs = [
-        TF.erase(
-            images[k], *(int(edge[k]) for edge in (top, left, height, width)), value[0].to(dtype)
-        )
+        TF.erase(images[k], *(int(edge[k]) for edge in (top, left, height, width)), value)
         for k in range(50)
     ]
     assert_same(batched.erase(images, top, left, height, width, value), theirs)

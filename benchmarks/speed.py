@@ -1,0 +1,274 @@
+"""Our loader and loop against the standard way, in one process, taking turns.
+
+    python benchmarks/speed.py [--root FOLDER] [--device cuda --workers 4]
+
+Measures, with Step 3's rotation and batches of 128: loading alone; a training epoch of Net4 and
+Net5; the floor of an epoch, forward, backward and step as often on one batch that is already
+there; and the peak memory of loading. The standard way is torchvision's data set with its
+transforms image by image, a DataLoader with the better of several numbers of workers, and the
+loop of the tutorials. Prints a table and writes speed-DEVICE.json beside this script.
+"""
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from torchvision import datasets
+from tqdm.auto import tqdm
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import utils  # noqa: E402
+from model import Net4, Net5  # noqa: E402
+from recipes import plateau  # noqa: E402
+
+BATCH_SIZE = 128
+
+
+def parse_arguments():
+    """Return the options as a namespace."""
+    parser = argparse.ArgumentParser(description="Time our way against the standard way.")
+    parser.add_argument("--root", help="folder with MNIST/raw/ (else MNIST_ROOT, data/, download)")
+    parser.add_argument("--source", choices=("auto", "full", "sample"), default="full")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--rounds", type=int, default=3, help="times that each is measured")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="standard way's")
+    parser.add_argument("--out", type=Path, help="JSON file (else speed-DEVICE.json here)")
+    parser.add_argument("--peak-memory", choices=("ours", "standard"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+# --- The contestants ---------------------------------------------------------------------------
+
+
+def our_loader(found, device):
+    """Return our training loader."""
+    recipe = plateau()
+    return utils.data_loader(
+        recipe.train_transforms,
+        recipe.test_transforms,
+        BATCH_SIZE,
+        root=found.root,
+        device=device,
+        seed=1,
+    )[0]
+
+
+def standard_loader(found, device, workers):
+    """Return the tutorials' training loader."""
+    dataset = datasets.MNIST(found.root, train=True, transform=plateau().train_transforms)
+    on_cuda = torch.device(device).type == "cuda"
+    return DataLoader(dataset, BATCH_SIZE, shuffle=True, num_workers=workers, pin_memory=on_cuda)
+
+
+def our_epoch(net, optimizer, device, loader):
+    """Train as this library does."""
+    utils.train_model(net, device, loader, optimizer, 1, leave=False)
+
+
+def standard_epoch(net, optimizer, device, loader):
+    """Train as the tutorials do: everything read back from the device at every step."""
+    net.train()
+    correct = processed = 0
+    with tqdm(loader, leave=False) as bar:
+        for batch_id, (images, labels) in enumerate(bar):
+            images, labels = images.to(device), labels.to(device)
+            optimizer.zero_grad()
+            outputs = net(images)
+            loss = F.nll_loss(outputs, labels)
+            loss.backward()
+            optimizer.step()
+            correct += (outputs.argmax(dim=1) == labels).sum().item()
+            processed += len(labels)
+            accuracy = 100 * correct / processed
+            bar.set_description(f"Loss={loss.item():.4f} {batch_id=} Accuracy={accuracy:.2f}")
+
+
+def floor_epoch(net, optimizer, images, labels, steps):
+    """Do the arithmetic of an epoch and nothing else, on one batch over and over."""
+    net.train()
+    for _ in range(steps):
+        optimizer.zero_grad(set_to_none=True)
+        F.nll_loss(net(images), labels).backward()
+        optimizer.step()
+
+
+# --- Measuring ---------------------------------------------------------------------------------
+
+
+def seconds(work, device):
+    """Return how long some work takes, the device's share included."""
+    start = time.perf_counter()
+    work()
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def take_turns(contestants, rounds, device):
+    """Return the seconds of each contestant, by name, a number a round."""
+    times = {name: [] for name in contestants}
+    for number in range(rounds):
+        for name, work in contestants.items():
+            times[name].append(seconds(work, device))
+            print(f"  round {number + 1}: {name} {times[name][-1]:.2f} s", flush=True)
+    return times
+
+
+def run_through(loader):
+    """Load an epoch."""
+    for _ in loader:
+        pass
+
+
+def measure_loading(found, options):
+    """Return the seconds of loading an epoch, for ours and for each number of workers."""
+    works = {"ours": partial(run_through, our_loader(found, options.device))}
+    for workers in options.workers:
+        loader = standard_loader(found, options.device, workers)
+        works[f"standard, {workers} workers"] = partial(run_through, loader)
+    return take_turns(works, options.rounds, options.device)
+
+
+def measure_epochs(net_class, found, options):
+    """Return the seconds of a training epoch: ours, the floor, and each number of workers."""
+    device = options.device
+    loader = our_loader(found, device)
+    images, labels = next(iter(loader))
+
+    def with_fresh_net(train_epoch, **arguments):
+        def work():
+            utils.set_seed(1)
+            net = net_class().to(device)
+            train_epoch(net, plateau().optimizer(net.parameters()), **arguments)
+
+        return work
+
+    works = {
+        "ours": with_fresh_net(our_epoch, device=device, loader=loader),
+        "floor": with_fresh_net(floor_epoch, images=images, labels=labels, steps=len(loader)),
+    }
+    for workers in options.workers:
+        loader = standard_loader(found, device, workers)
+        works[f"standard, {workers} workers"] = with_fresh_net(
+            standard_epoch, device=device, loader=loader
+        )
+    return take_turns(works, options.rounds, device)
+
+
+def peak_memory(found, options):
+    """Print the peak resident memory, in MB, of this process after it loaded an epoch one way.
+
+    From Linux's own account of the process: `resource` counts what its parent held, too.
+    """
+    ours = options.peak_memory == "ours"
+    loader = our_loader(found, "cpu") if ours else standard_loader(found, "cpu", workers=0)
+    run_through(loader)
+    peak = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    print(int(peak[1]) * 1024 / 1e6)
+
+
+def measure_memory(found):
+    """Return the peak resident memory of loading, in MB, each way in a process of its own."""
+    command = [sys.executable, __file__, "--root", str(found.root), "--source", "auto"]
+    return {
+        way: float(
+            subprocess.run(
+                [*command, "--peak-memory", way], check=True, stdout=subprocess.PIPE, text=True
+            ).stdout
+        )
+        for way in ("ours", "standard")
+    }
+
+
+# --- Reporting ---------------------------------------------------------------------------------
+
+
+def summary(times):
+    """Return medians, and the medians over the rounds of ours relative to the others."""
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    standard = min((name for name in medians if name.startswith("standard")), key=medians.get)
+    result = {"seconds": times, "median_seconds": medians, "standard": standard}
+    for other, name in ((standard, "ours_to_standard"), ("floor", "ours_to_floor")):
+        if other in times:
+            ratios = [own / its for own, its in zip(times["ours"], times[other], strict=True)]
+            result[name] = statistics.median(ratios)
+    return result
+
+
+def main():
+    """Measure, print and write."""
+    options = parse_arguments()
+    utils.check_integer("--rounds", options.rounds, minimum=1)
+    options.device = str(utils.get_device(options.device))
+    found = utils.find_mnist(options.root, options.source)
+    if options.peak_memory:
+        peak_memory(found, options)
+        return
+
+    images = len(our_loader(found, "cpu").dataset)
+    report = utils.environment(options.device)
+    report |= {"source": found.source, "images": images, "batch_size": BATCH_SIZE}
+    report |= {"rounds": options.rounds, "peak_memory_mb": measure_memory(found)}
+    print("loading alone")
+    report["loading"] = summary(measure_loading(found, options))
+    for net_class in (Net4, Net5):
+        print(f"an epoch of {net_class.__name__}")
+        report[net_class.__name__] = summary(measure_epochs(net_class, found, options))
+
+    print(table(report))
+    default = HERE / f"speed-{torch.device(options.device).type}.json"
+    utils.write_atomically(options.out or default, json.dumps(report, indent=1).encode() + b"\n")
+
+
+def table(report):
+    """Return the report as a Markdown table with a line on where it was measured."""
+    loading, memory = report["loading"], report["peak_memory_mb"]
+    rows = [
+        ("", "ours", "standard", "standard / ours", "ours / floor"),
+        ("---",) * 5,
+        (
+            "loading, images/s",
+            f"{report['images'] / loading['median_seconds']['ours']:,.0f}",
+            f"{report['images'] / loading['median_seconds'][loading['standard']]:,.0f}",
+            f"{1 / loading['ours_to_standard']:.1f}",
+            "",
+        ),
+    ]
+    for net in ("Net4", "Net5"):
+        result = report[net]
+        medians = result["median_seconds"]
+        rows.append(
+            (
+                f"an epoch of {net}, s",
+                f"{medians['ours']:.1f}",
+                f"{medians[result['standard']]:.1f}",
+                f"{1 / result['ours_to_standard']:.2f}",
+                f"{result['ours_to_floor']:.3f}",
+            )
+        )
+    rows.append(
+        ("peak memory of loading, MB", f"{memory['ours']:.0f}", f"{memory['standard']:.0f}", "", "")
+    )
+    lines = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return (
+        f"{lines}\n\n{report['images']:,} images ({report['source']}), batches of "
+        f"{report['batch_size']}, medians of {report['rounds']} rounds; {report['hardware']}, "
+        f"{report['threads']} threads, torch {report['torch']}, torchvision "
+        f"{report['torchvision']}. Standard way: DataLoader, {loading['standard'][10:]} for "
+        "loading, the better number for each row."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""The download, from a server on this machine: whole, broken off, corrupted, twice at once."""
+
+import gzip
+import hashlib
+import http.server
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from conftest import REPOSITORY
+
+import utils
+
+FIND = """
+import sys, warnings
+from torchvision import datasets
+import utils
+mirror, data, *md5s = sys.argv[1:]
+datasets.MNIST.mirrors = [mirror]
+datasets.MNIST.resources = [(f"{name}.gz", md5) for name, md5 in zip(utils.IDX_FILES, md5s)]
+warnings.simplefilter("ignore")
+print("found", *utils.find_mnist(data=data))
+"""
+
+
+class Mirror(http.server.ThreadingHTTPServer):
+    """Serves gzipped IDX files, in the way that `manner` says."""
+
+    def __init__(self, root):
+        raw = root / "MNIST" / "raw"
+        self.files = {
+            f"{name}.gz": gzip.compress((raw / name).read_bytes()) for name in utils.IDX_FILES
+        }
+        self.md5s = [hashlib.md5(content).hexdigest() for content in self.files.values()]
+        self.manner, self.requests = "whole", []
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def address(self):
+        return f"http://127.0.0.1:{self.server_port}/"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        name = self.path.lstrip("/")
+        content, manner = self.server.files[name], self.server.manner
+        self.server.requests.append(name)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        third = len(self.server.requests) >= 3  # the first request only asks for an answer
+        if manner == "corrupted" and third:
+            content = bytes(len(content))
+        if manner in ("broken off", "stalled") and third:
+            self.wfile.write(content[: len(content) // 2])
+            time.sleep(60 if manner == "stalled" else 0)
+            self.close_connection = True
+            return
+        if manner == "slow":
+            time.sleep(0.3)
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def mirror(small_root):
+    server = Mirror(small_root)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def data(tmp_path, small_root):
+    """A data folder with a sample and nothing else."""
+    shutil.copytree(small_root, tmp_path / "data" / "sample")
+    return tmp_path / "data"
+
+
+def start(mirror, data):
+    """Start a process that looks for MNIST."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "no_proxy": "127.0.0.1"}
+    environment.pop("MNIST_ROOT", None)
+    command = [sys.executable, "-c", FIND, mirror.address, str(data), *mirror.md5s]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    )
+
+
+def found(process):
+    """Return the folder that a process found MNIST in."""
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return printed.split("found ")[-1].split()[0]
+
+
+def assert_whole(data, small_root):
+    for name in utils.IDX_FILES:
+        assert (data / "MNIST" / "raw" / name).read_bytes() == (
+            small_root / "MNIST" / "raw" / name
+        ).read_bytes()
+    assert not list(data.glob(".download-*"))
+
+
+def test_a_download(mirror, data, small_root):
+    assert found(start(mirror, data)) == str(data)
+    assert_whole(data, small_root)
+    before = len(mirror.requests)
+    assert found(start(mirror, data)) == str(data)
+    assert len(mirror.requests) == before  # it is there now
+
+
+@pytest.mark.parametrize("manner", ["broken off", "corrupted"])
+def test_a_download_that_fails_leaves_nothing_behind(mirror, data, small_root, manner):
+    mirror.manner = manner
+    assert found(start(mirror, data)) == str(data / "sample")
+    assert not list(data.glob("MNIST/raw/*"))
+    assert not list(data.glob(".download-*"))
+    mirror.manner = "whole"
+    assert found(start(mirror, data)) == str(data)
+    assert_whole(data, small_root)
+
+
+def test_a_download_that_stalls_is_given_up(mirror, data, monkeypatch):
+    monkeypatch.setattr(utils.datasets.MNIST, "mirrors", [mirror.address])
+    names = [f"{name}.gz" for name in utils.IDX_FILES]
+    resources = list(zip(names, mirror.md5s, strict=True))
+    monkeypatch.setattr(utils.datasets.MNIST, "resources", resources)
+    mirror.manner = "stalled"
+    began = time.monotonic()
+    with pytest.raises((OSError, RuntimeError)):
+        utils.download_mnist(data, silence=1)
+    assert time.monotonic() - began < 20
+    assert not list(data.glob("MNIST/raw/*"))
+
+
+def test_a_killed_download_is_not_taken_for_mnist(mirror, data, small_root):
+    mirror.manner = "stalled"
+    process = start(mirror, data)
+    deadline = time.monotonic() + 60
+    while len(mirror.requests) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    mirror.manner = "whole"
+    assert found(start(mirror, data)) == str(data)
+    for name in utils.IDX_FILES:
+        assert (data / "MNIST" / "raw" / name).exists()
+
+
+def test_a_damaged_download_is_replaced(mirror, data, small_root):
+    shutil.copytree(small_root / "MNIST", data / "MNIST")
+    (data / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(b"half")
+    assert found(start(mirror, data)) == str(data)
+    assert_whole(data, small_root)
+
+
+def test_two_processes_at_once_both_get_good_data(mirror, data, small_root):
+    mirror.manner = "slow"
+    processes = [start(mirror, data) for _ in range(2)]
+    assert [found(process) for process in processes] == [str(data)] * 2
+    assert_whole(data, small_root)

@@ -1,0 +1,276 @@
+"""Checkpoints: a run that is cut off and resumed ends as the run that was left alone."""
+
+import errno
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import REPOSITORY
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+import model as networks
+import train
+import utils
+from recipes import plateau
+
+EPOCHS = 4
+
+
+class Run:
+    """A short run, made the same way every time: `fit` may be called on it once."""
+
+    def __init__(self, loaders, kind="plateau", net_class=networks.Net4, seed=1, **loader_settings):
+        utils.set_seed(seed)
+        self.loaders = loaders(plateau().train_transforms, seed=seed, **loader_settings)
+        self.net, self.averaged = net_class(), None
+        self.optimizer = plateau().optimizer(self.net.parameters())
+        if kind == "plateau":
+            self.scheduler = ReduceLROnPlateau(self.optimizer, patience=0, threshold=0.3)
+        elif kind == "one cycle":
+            steps = EPOCHS * len(self.loaders[0])
+            self.scheduler = OneCycleLR(self.optimizer, max_lr=0.05, total_steps=steps)
+        else:
+            self.scheduler = CosineAnnealingLR(self.optimizer, T_max=EPOCHS)
+            average = get_ema_multi_avg_fn(0.9)
+            self.averaged = AveragedModel(self.net, multi_avg_fn=average, use_buffers=True)
+
+    def fit(self, checkpoint=None, epochs=EPOCHS, stop_at=None, **settings):
+        """Fit; with `stop_at`, break off as by Ctrl-C at that step. Return all that came of it."""
+        steps = 0
+
+        def loss_function(outputs, labels):
+            nonlocal steps
+            steps += 1
+            if steps == stop_at:
+                raise KeyboardInterrupt
+            return F.cross_entropy(outputs, labels)
+
+        history = utils.fit(
+            self.net,
+            "cpu",
+            *self.loaders,
+            self.optimizer,
+            epochs,
+            self.scheduler,
+            averaged=self.averaged,
+            loss_function=loss_function,
+            checkpoint=checkpoint,
+            **settings,
+        )
+        weights = [*self.net.state_dict().values()]
+        if self.averaged is not None:
+            weights += self.averaged.state_dict().values()
+        return weights, {name: value for name, value in vars(history).items() if name != "seconds"}
+
+
+def assert_same(first, second):
+    assert first[1] == second[1]
+    assert all(torch.equal(one, other) for one, other in zip(first[0], second[0], strict=True))
+
+
+@pytest.mark.parametrize("kind", ["plateau", "one cycle", "averaged"])
+@pytest.mark.parametrize(
+    "loader_settings",
+    [{}, {"on_device": False}, {"on_device": False, "num_workers": 2}],
+    ids=["device loader", "ordinary loader", "two workers"],
+)
+def test_resume_is_exact_to_the_bit(small_loaders, tmp_path, kind, loader_settings):
+    alone = Run(small_loaders, kind, **loader_settings).fit()
+    checkpoint = tmp_path / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        Run(small_loaders, kind, **loader_settings).fit(checkpoint, stop_at=7)
+    with pytest.raises(KeyboardInterrupt):
+        Run(small_loaders, kind, **loader_settings).fit(checkpoint, resume=True, stop_at=9)
+    resumed = Run(small_loaders, kind, **loader_settings).fit(checkpoint, resume=True)
+    assert_same(resumed, alone)
+    again = Run(small_loaders, kind, **loader_settings).fit(checkpoint, resume=True)
+    assert_same(again, alone)  # a finished run stays what it is
+
+
+def test_checkpoints_cost_nothing_but_time(small_loaders, tmp_path):
+    alone = Run(small_loaders).fit()
+    assert_same(Run(small_loaders).fit(tmp_path / "checkpoint.pt"), alone)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_run_can_be_made_longer(small_loaders, tmp_path):
+    alone = Run(small_loaders).fit(epochs=EPOCHS + 1)
+    Run(small_loaders).fit(tmp_path / "checkpoint.pt")
+    longer = Run(small_loaders).fit(tmp_path / "checkpoint.pt", epochs=EPOCHS + 1, resume=True)
+    assert_same(longer, alone)
+
+
+def test_resume_without_a_checkpoint_starts(small_loaders, tmp_path):
+    assert_same(Run(small_loaders).fit(tmp_path / "c.pt", resume=True), Run(small_loaders).fit())
+
+
+def test_a_checkpoint_is_not_overwritten_by_accident(small_loaders, tmp_path):
+    checkpoint = tmp_path / "checkpoint.pt"
+    Run(small_loaders).fit(checkpoint, epochs=1)
+    before = checkpoint.read_bytes()
+    with pytest.raises(FileExistsError, match="holds a run: resume it, or choose another file"):
+        Run(small_loaders).fit(checkpoint)
+    assert checkpoint.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("other", "fit_settings", "message"),
+    [
+        ({"batch_size": 32}, {}, "batch_size is 32, the checkpoint's 64"),
+        ({"net_class": networks.Net2}, {}, "model is 'Net2', the checkpoint's 'Net4'"),
+        ({"kind": "averaged"}, {}, "averaged is True, the checkpoint's False"),
+        ({"on_device": False}, {}, "loader is 'DataLoader', the checkpoint's 'DeviceLoader'"),
+        ({}, {"settings": {"seed": 2}}, "seed is 2, the checkpoint's None"),
+        ({}, {"epochs": 1}, "epochs is 1, the checkpoint has done 2"),
+    ],
+    ids=["batch size", "net", "averaging", "loader", "own setting", "fewer epochs"],
+)
+def test_another_runs_checkpoint_is_refused(small_loaders, tmp_path, other, fit_settings, message):
+    checkpoint = tmp_path / "checkpoint.pt"
+    Run(small_loaders).fit(checkpoint, epochs=2)
+    before, run = checkpoint.read_bytes(), Run(small_loaders, **other)
+    weights = [value.clone() for value in run.net.state_dict().values()]
+    with pytest.raises(ValueError, match="this checkpoint is of another run") as error:
+        run.fit(checkpoint, resume=True, **fit_settings)
+    assert message in str(error.value)
+    assert checkpoint.read_bytes() == before
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(weights, run.net.state_dict().values(), strict=True)
+    )
+
+
+def test_a_schedule_of_another_length_is_refused(small_loaders, tmp_path, monkeypatch):
+    checkpoint = tmp_path / "checkpoint.pt"
+    Run(small_loaders, "one cycle").fit(checkpoint, epochs=1)
+    monkeypatch.setattr(sys.modules[__name__], "EPOCHS", 6)
+    with pytest.raises(ValueError, match="total_steps is 30, the checkpoint's 20"):
+        Run(small_loaders, "one cycle").fit(checkpoint, epochs=6, resume=True)
+
+
+class Malicious:
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+@pytest.mark.parametrize("make", ["torch.save", "pickle", "with a digest"])
+def test_a_file_that_carries_code_is_refused(small_loaders, tmp_path, monkeypatch, make):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    if make == "torch.save":
+        torch.save(Malicious(), path)
+    elif make == "pickle":
+        path.write_bytes(pickle.dumps(Malicious()))
+    else:
+        utils.save_checkpoint(path, Malicious())
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is not a checkpoint"):
+        Run(small_loaders).fit(path, resume=True)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_signed_file_of_something_else_is_refused(tmp_path):
+    utils.save_checkpoint(tmp_path / "c.pt", {"parts": {}})
+    with pytest.raises(ValueError, match="not a checkpoint of fit"):
+        utils.load_checkpoint(tmp_path / "c.pt")
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_last_checkpoint(small_loaders, tmp_path, monkeypatch, call):
+    checkpoint = tmp_path / "checkpoint.pt"
+    Run(small_loaders).fit(checkpoint, epochs=2)
+    before = checkpoint.read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr(os, call, full)
+        Run(small_loaders).fit(checkpoint, resume=True)
+    assert checkpoint.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert_same(Run(small_loaders).fit(checkpoint, resume=True), Run(small_loaders).fit())
+
+
+def test_a_loss_that_breaks_keeps_the_last_good_checkpoint(small_loaders, tmp_path):
+    checkpoint, run = tmp_path / "checkpoint.pt", Run(small_loaders)
+    run.fit(checkpoint, epochs=2)
+    before, run = checkpoint.read_bytes(), Run(small_loaders)
+    with torch.no_grad():
+        run.net.features[0][0].weight.fill_(float("nan"))
+    run.optimizer.param_groups[0]["lr"] = 1e30
+    history = utils.History()
+    with pytest.raises(FloatingPointError, match=r"the loss is nan in epoch 1, batch 0"):
+        run.fit(tmp_path / "other.pt", history=history)
+    assert len(history) == 0
+    assert not (tmp_path / "other.pt").exists()
+    assert checkpoint.read_bytes() == before
+
+
+# --- The command line --------------------------------------------------------------------------
+
+
+def arguments(small_root, out, **options):
+    options = {"root": small_root, "out": out, "net": "net5", "batch-size": 32} | options
+    return [text for name, value in options.items() for text in (f"--{name}", str(value))]
+
+
+def results_of(folder):
+    history = json.loads((folder / "history.json").read_text())
+    del history["seconds"]
+    return history, torch.load(folder / "weights.pt", weights_only=True)
+
+
+def test_train_resumes_and_extends(small_root, tmp_path, capsys):
+    assert train.main(arguments(small_root, tmp_path / "alone", epochs=3)) == 0
+    assert train.main(arguments(small_root, tmp_path / "cut", epochs=1)) == 0
+    assert train.main([*arguments(small_root, tmp_path / "cut", epochs=3), "--resume"]) == 0
+    alone, cut = results_of(tmp_path / "alone"), results_of(tmp_path / "cut")
+    assert alone[0] == cut[0]
+    assert all(torch.equal(alone[1][name], cut[1][name]) for name in alone[1])
+
+
+def test_train_refuses_to_resume_another_run_and_leaves_it(small_root, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert train.main(arguments(small_root, out, epochs=1)) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    capsys.readouterr()
+    assert train.main([*arguments(small_root, out, epochs=2, seed=5), "--resume"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("train.py: error: this checkpoint is of another run: seed is 5")
+    assert error.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_ctrl_c_keeps_the_history_and_says_how_to_go_on(small_root, tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "train.py", *arguments(small_root, out, epochs=500)]
+    process = subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    seen = 0
+    for line in process.stdout:
+        seen += line.startswith("Epoch ")
+        if seen == 3:
+            break
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == ""
+    assert "To go on, give the same options and --resume" in rest
+    done = len(utils.History.load(out / "history.json"))
+    assert done >= 3
+    assert f"Stopped in epoch {done + 1}" in rest
+    assert train.main([*arguments(small_root, out, epochs=done + 1), "--resume"]) == 0
+    assert len(utils.History.load(out / "history.json")) == done + 1
