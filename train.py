@@ -76,6 +76,8 @@ def run_folder(options):
         raise FileNotFoundError(f"nothing to resume: there is no {folder / 'checkpoint.pt'}")
     if held and not options.resume:
         raise FileExistsError(f"{folder} holds a run: add --resume, or choose another --out")
+    if options.resume:
+        utils.load_checkpoint(folder / "checkpoint.pt")  # raises ValueError for a damaged one
     folder.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=folder).close()  # raises OSError where nothing can be written
     return folder

@@ -1,5 +1,6 @@
-"""What the tests share: a small data set in MNIST's format, small loaders, markers that skip."""
+"""What the tests share: a small data set, small loaders, quick processes, markers that skip."""
 
+import multiprocessing
 import os
 import shutil
 from pathlib import Path
@@ -67,3 +68,11 @@ def small_loaders(small_root):
         return train_loader, test_loader
 
     return build
+
+
+@pytest.fixture(scope="session")
+def processes():
+    """A multiprocessing context whose processes start with torch imported and nothing done."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "torchvision", "utils", "model", "recipes"])
+    return context

@@ -1,7 +1,6 @@
 """Kill -9 at any instant: nothing is lost but the epoch under way, and the end is the same."""
 
 import hashlib
-import multiprocessing
 import os
 import random
 import signal
@@ -118,14 +117,12 @@ def set_trap(killing, net, draw):
         threading.Timer(draw.uniform(0, 1.0), kill).start()
 
 
-@pytest.fixture(scope="module")
-def start():
-    """Start `run` in a process forked from one that has torch imported and nothing done."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "torchvision", "utils", "model", "recipes"])
+@pytest.fixture
+def start(processes):
+    """Start `run` in a process of its own; return its exit code."""
 
     def start(*arguments):
-        process = context.Process(target=run, args=arguments)
+        process = processes.Process(target=run, args=arguments)
         process.start()
         process.join(120)
         return process.exitcode

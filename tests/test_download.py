@@ -5,27 +5,27 @@ import hashlib
 import http.server
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import threading
 import time
+import warnings
 
 import pytest
-from conftest import REPOSITORY
-
-import utils
-
-FIND = """
-import sys, warnings
 from torchvision import datasets
+
 import utils
-mirror, data, *md5s = sys.argv[1:]
-datasets.MNIST.mirrors = [mirror]
-datasets.MNIST.resources = [(f"{name}.gz", md5) for name, md5 in zip(utils.IDX_FILES, md5s)]
-warnings.simplefilter("ignore")
-print("found", *utils.find_mnist(data=data))
-"""
+
+
+def find(address, md5s, data, answer):
+    """Look for MNIST with a mirror of our own, and answer with the folder it was found in."""
+    os.environ.pop("MNIST_ROOT", None)
+    os.environ["no_proxy"] = "127.0.0.1"
+    warnings.simplefilter("ignore")
+    sys.stderr = sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (torchvision's progress bars)
+    names = [f"{name}.gz" for name in utils.IDX_FILES]
+    datasets.MNIST.mirrors = [address]
+    datasets.MNIST.resources = list(zip(names, md5s, strict=True))
+    answer.put(utils.find_mnist(data=data).root)
 
 
 class Mirror(http.server.ThreadingHTTPServer):
@@ -86,21 +86,25 @@ def data(tmp_path, small_root):
     return tmp_path / "data"
 
 
-def start(mirror, data):
-    """Start a process that looks for MNIST."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "no_proxy": "127.0.0.1"}
-    environment.pop("MNIST_ROOT", None)
-    command = [sys.executable, "-c", FIND, mirror.address, str(data), *mirror.md5s]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    )
+@pytest.fixture
+def start(processes, mirror, data):
+    """Start a process that looks for MNIST; return it, and the queue that its answer comes by."""
+
+    def start():
+        answer = processes.Queue()
+        process = processes.Process(target=find, args=(mirror.address, mirror.md5s, data, answer))
+        process.start()
+        return process, answer
+
+    return start
 
 
-def found(process):
+def found(process, answer):
     """Return the folder that a process found MNIST in."""
-    printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    return printed.split("found ")[-1].split()[0]
+    root = answer.get(timeout=60)
+    process.join(60)
+    assert process.exitcode == 0
+    return root
 
 
 def assert_whole(data, small_root):
@@ -111,30 +115,30 @@ def assert_whole(data, small_root):
     assert not list(data.glob(".download-*"))
 
 
-def test_a_download(mirror, data, small_root):
-    assert found(start(mirror, data)) == str(data)
+def test_a_download(start, mirror, data, small_root):
+    assert found(*start()) == data
     assert_whole(data, small_root)
     before = len(mirror.requests)
-    assert found(start(mirror, data)) == str(data)
+    assert found(*start()) == data
     assert len(mirror.requests) == before  # it is there now
 
 
 @pytest.mark.parametrize("manner", ["broken off", "corrupted"])
-def test_a_download_that_fails_leaves_nothing_behind(mirror, data, small_root, manner):
+def test_a_download_that_fails_leaves_nothing_behind(start, mirror, data, small_root, manner):
     mirror.manner = manner
-    assert found(start(mirror, data)) == str(data / "sample")
+    assert found(*start()) == data / "sample"
     assert not list(data.glob("MNIST/raw/*"))
     assert not list(data.glob(".download-*"))
     mirror.manner = "whole"
-    assert found(start(mirror, data)) == str(data)
+    assert found(*start()) == data
     assert_whole(data, small_root)
 
 
 def test_a_download_that_stalls_is_given_up(mirror, data, monkeypatch):
-    monkeypatch.setattr(utils.datasets.MNIST, "mirrors", [mirror.address])
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [mirror.address])
     names = [f"{name}.gz" for name in utils.IDX_FILES]
     resources = list(zip(names, mirror.md5s, strict=True))
-    monkeypatch.setattr(utils.datasets.MNIST, "resources", resources)
+    monkeypatch.setattr(datasets.MNIST, "resources", resources)
     mirror.manner = "stalled"
     began = time.monotonic()
     with pytest.raises((OSError, RuntimeError)):
@@ -143,29 +147,29 @@ def test_a_download_that_stalls_is_given_up(mirror, data, monkeypatch):
     assert not list(data.glob("MNIST/raw/*"))
 
 
-def test_a_killed_download_is_not_taken_for_mnist(mirror, data, small_root):
+def test_a_killed_download_is_not_taken_for_mnist(start, mirror, data, small_root):
     mirror.manner = "stalled"
-    process = start(mirror, data)
+    process, _ = start()
     deadline = time.monotonic() + 60
     while len(mirror.requests) < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.kill()
+    process.join()
     mirror.manner = "whole"
-    assert found(start(mirror, data)) == str(data)
+    assert found(*start()) == data
     for name in utils.IDX_FILES:
         assert (data / "MNIST" / "raw" / name).exists()
 
 
-def test_a_damaged_download_is_replaced(mirror, data, small_root):
+def test_a_damaged_download_is_replaced(start, mirror, data, small_root):
     shutil.copytree(small_root / "MNIST", data / "MNIST")
     (data / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(b"half")
-    assert found(start(mirror, data)) == str(data)
+    assert found(*start()) == data
     assert_whole(data, small_root)
 
 
-def test_two_processes_at_once_both_get_good_data(mirror, data, small_root):
+def test_two_processes_at_once_both_get_good_data(start, mirror, data, small_root):
     mirror.manner = "slow"
-    processes = [start(mirror, data) for _ in range(2)]
-    assert [found(process) for process in processes] == [str(data)] * 2
+    both = [start(), start()]
+    assert [found(*one) for one in both] == [data, data]
     assert_whole(data, small_root)

@@ -75,11 +75,16 @@ def assert_same(first, second):
     assert all(torch.equal(one, other) for one, other in zip(first[0], second[0], strict=True))
 
 
-@pytest.mark.parametrize("kind", ["plateau", "one cycle", "averaged"])
 @pytest.mark.parametrize(
-    "loader_settings",
-    [{}, {"on_device": False}, {"on_device": False, "num_workers": 2}],
-    ids=["device loader", "ordinary loader", "two workers"],
+    ("kind", "loader_settings"),
+    [
+        ("plateau", {}),
+        ("one cycle", {}),
+        ("averaged", {}),
+        ("plateau", {"on_device": False}),
+        ("averaged", {"on_device": False, "num_workers": 2}),
+    ],
+    ids=["plateau", "one cycle", "averaged", "ordinary loader", "two workers"],
 )
 def test_resume_is_exact_to_the_bit(small_loaders, tmp_path, kind, loader_settings):
     alone = Run(small_loaders, kind, **loader_settings).fit()
