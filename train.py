@@ -83,8 +83,11 @@ def run_folder(options):
     return folder
 
 
-def save_results(folder, net, history, about):
-    """Write settings, history, curves and weights of a run, each whole or not at all."""
+def save_results(folder, net, about):
+    """Write settings, history, curves and weights as they were after the last whole epoch."""
+    state = utils.load_checkpoint(folder / "checkpoint.pt")
+    history = utils.History(**state["history"])
+    net.load_state_dict(state["parts"]["model"])
     title = "{net}, recipe {recipe}, seed {seed}".format(**about)
     png, weights = io.BytesIO(), io.BytesIO()
     plots.plot_history(history, title).savefig(png, format="png", dpi=150)
@@ -141,9 +144,9 @@ def train(options, history):
             progress=sys.stderr.isatty(),
         )
     finally:
-        if len(history):
+        if len(history) and (folder / "checkpoint.pt").exists():
             about = settings | {"epochs": options.epochs} | utils.environment(device)
-            save_results(folder, net, history, about)
+            save_results(folder, net, about)
     return folder
 
 

@@ -652,8 +652,12 @@ class RunState:
 
     def collect(self):
         """Return the state as plain values and tensors."""
+        parts = {name: part.state_dict() for name, part in self.parts().items()}
+        if "scheduler" in parts:  # some keep functions in it, which their constructors bring anyway
+            plain = {k: v for k, v in parts["scheduler"].items() if not callable(v)}
+            parts["scheduler"] = plain
         return {
-            "parts": {name: part.state_dict() for name, part in self.parts().items()},
+            "parts": parts,
             "generators": {name: g.get_state() for name, g in self.generators().items()},
             "python_random": random.getstate(),
             "torch_random": torch.get_rng_state(),

@@ -29,6 +29,7 @@ def run(root, folder, killing=None, seed=0):
     `killing` says during what to be killed; when exactly, the seed draws.
     """
     torch.set_num_threads(1)
+    utils.tqdm.set_lock(threading.RLock())  # its own is between processes, and outlives a kill
     draw = random.Random(seed)
     sys.stdout = open(folder / "printed", "a", buffering=1)  # noqa: SIM115 (lives as long as this)
     utils.set_seed(1)

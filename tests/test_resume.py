@@ -241,6 +241,23 @@ def test_train_resumes_and_extends(small_root, tmp_path, capsys):
     assert all(torch.equal(alone[1][name], cut[1][name]) for name in alone[1])
 
 
+def test_train_keeps_the_weights_of_the_last_whole_epoch(small_root, tmp_path, monkeypatch):
+    whole_epoch = utils.train_model
+
+    def broken_epoch(net, device, loader, optimizer, epoch, **settings):
+        metrics = whole_epoch(net, device, loader, optimizer, epoch, **settings)
+        if epoch == 2:
+            raise FloatingPointError("the loss is nan")
+        return metrics
+
+    assert train.main(arguments(small_root, tmp_path / "alone", epochs=1)) == 0
+    monkeypatch.setattr(utils, "train_model", broken_epoch)
+    assert train.main(arguments(small_root, tmp_path / "broken", epochs=3)) == 1
+    alone, broken = results_of(tmp_path / "alone"), results_of(tmp_path / "broken")
+    assert alone[0] == broken[0]
+    assert all(torch.equal(alone[1][name], broken[1][name]) for name in alone[1])
+
+
 def test_train_refuses_to_resume_another_run_and_leaves_it(small_root, tmp_path, capsys):
     out = tmp_path / "run"
     assert train.main(arguments(small_root, out, epochs=1)) == 0
