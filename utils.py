@@ -260,14 +260,19 @@ def data_loader(
     source="auto",
     device="auto",
     seed=None,
-    test_batch_size=1000,
+    test_batch_size=500,
     drop_last=False,
+    val_size=0,
     on_device=True,
     num_workers=0,
 ):
     """Return `train_loader, train, test_loader, test`: loaders and torchvision datasets of MNIST.
 
-    Both loaders yield images (batch, 1, 28, 28) and labels (batch,). The transforms are
+    With `val_size`, that many training images, of every class its share, are held out by the seed,
+    for choices that must not be made on the test set: `train_loader, train, val_loader, val,
+    test_loader, test`. They take the test transforms.
+
+    All loaders yield images (batch, 1, 28, 28) and labels (batch,). The transforms are
     torchvision's; where `batched` can translate them, the loader is its DeviceLoader on `device`,
     otherwise (or with `on_device=False`) an ordinary DataLoader with `num_workers`. Only the
     training images are shuffled. `seed` decides order and draws; None takes one from torch's
@@ -279,6 +284,7 @@ def data_loader(
     check_integer("batch_size", batch_size, minimum=1)
     check_integer("test_batch_size", test_batch_size, minimum=1)
     check_integer("num_workers", num_workers, minimum=0)
+    check_integer("val_size", val_size, minimum=0)
     for name, transform in (("train", train_transforms), ("test", test_transforms)):
         if not callable(transform):
             raise TypeError(f"expected {name}_transforms to be callable, got {transform!r}")
@@ -302,8 +308,13 @@ def data_loader(
         settings |= {"num_workers": num_workers, "pin_memory": device.type == "cuda"}
         return DataLoader(dataset, batch_size, **settings)
 
+    held_out = ()
+    if val_size:
+        train, val = hold_out(train, val_size, seed)
+        val.transform = test_transforms
+        held_out = loader(val, test_batch_size), val
     train_loader = loader(train, batch_size, shuffle=True, drop_last=drop_last)
-    return train_loader, train, loader(test, test_batch_size), test
+    return train_loader, train, *held_out, loader(test, test_batch_size), test
 
 
 def warn_of_ordinary_loader(reason):
@@ -318,6 +329,26 @@ def load_mnist(found, train, transform):
         raise ValueError(f"{found.root}: expected labels 0 to 9, got {dataset.targets.max()}")
     dataset.source = found.source
     return dataset
+
+
+def hold_out(dataset, size, seed):
+    """Split a dataset in two, the second of this size, with every class in its proportion.
+
+    Raises ValueError unless both parts get an image.
+    """
+    n = len(dataset)
+    if not 0 < size < n:
+        raise ValueError(f"expected val_size from 1 to {n - 1}, got {size}")
+    shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    by_class = shuffled[dataset.targets[shuffled].argsort(stable=True)]
+    held_out = torch.zeros(n, dtype=torch.bool)
+    held_out[by_class[torch.arange(size) * n // size]] = True  # evenly spaced over the classes
+    parts = []
+    for chosen in (~held_out, held_out):
+        part = copy.copy(dataset)
+        part.data, part.targets = dataset.data[chosen], dataset.targets[chosen]
+        parts.append(part)
+    return parts
 
 
 def data_statistics(train, train_loader):

@@ -359,6 +359,30 @@ def test_a_batch_changed_in_place_leaves_the_next_epoch_alone(small_loaders):
     assert test_loader.dataset.targets.bincount().tolist() == [15] * 10
 
 
+@pytest.mark.parametrize("on_device", [True, False])
+def test_a_validation_set_is_held_out_of_the_training_images(small_root, on_device):
+    def load(seed, val_size=50):
+        pipelines = rotation().train_transforms, normalised()
+        settings = {"root": small_root, "seed": seed, "val_size": val_size, "on_device": on_device}
+        return utils.data_loader(*pipelines, 64, device="cpu", **settings)
+
+    train_loader, train, val_loader, val, _, test = load(seed=1)
+    assert (len(train), len(val), len(test)) == (250, 50, 150)
+    assert val.targets.bincount().tolist() == [5] * 10  # 30 of each class before
+    assert train.targets.bincount().tolist() == [25] * 10
+    before = datasets.MNIST(small_root).data.flatten(1).tolist()
+    assert sorted([*train.data.flatten(1).tolist(), *val.data.flatten(1).tolist()]) == sorted(
+        before
+    )
+    assert val.source == "sample"
+    assert sum(sizes_of(train_loader)) == 250
+    images = torch.cat([images for images, _ in val_loader])
+    assert torch.equal(images, torch.stack([image for image, _ in val]))  # no augmentation
+    assert torch.equal(load(seed=1)[3].data, val.data)
+    assert not torch.equal(load(seed=2)[3].data, val.data)
+    assert abs(load(seed=1, val_size=44)[3].targets.bincount() - 4.4).max() < 1
+
+
 @pytest.mark.parametrize(
     ("pipeline", "named"),
     [
@@ -405,6 +429,8 @@ def test_a_pipeline_whose_result_would_differ_in_type_is_left_to_torchvision(sma
         ({"batch_size": True}, TypeError, "batch_size as an integer, got True"),
         ({"batch_size": "128"}, TypeError, "batch_size as an integer, got '128'"),
         ({"test_batch_size": 0}, ValueError, "test_batch_size of at least 1, got 0"),
+        ({"val_size": -1}, ValueError, "val_size of at least 0, got -1"),
+        ({"val_size": 0.1}, TypeError, "val_size as an integer, got 0.1"),
         ({"num_workers": -1}, ValueError, "num_workers of at least 0, got -1"),
         ({"seed": -1}, ValueError, "seed of at least 0, got -1"),
         ({"seed": 1.0}, TypeError, "seed as an integer, got 1.0"),
