@@ -33,54 +33,70 @@ class OneLineParser(argparse.ArgumentParser):
 def parse_arguments(arguments=None):
     """Return the options as a namespace."""
     parser = OneLineParser(
-        description="Train a network on MNIST, test it after every epoch, and keep the results.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Train a network on MNIST, test it after every epoch, and keep the results."
     )
-    parser.add_argument("--net", choices=NETS, default="net4", help="a network of model.py")
-    parser.add_argument("--recipe", choices=RECIPES, default="plateau", help="see recipes.py")
-    parser.add_argument("--epochs", type=int, default=15, help="passes over the training images")
-    parser.add_argument("--batch-size", type=int, default=128, help="training images a step")
-    parser.add_argument("--seed", type=int, default=1, help="of weights, order, augmentation")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--root", type=Path, help="folder with MNIST/raw/ (else MNIST_ROOT)")
-    parser.add_argument(
+
+    def option(name, help, **settings):
+        default = "" if settings.get("default") is None else " (default: %(default)s)"
+        parser.add_argument(name, help=help + default, **settings)
+
+    option("--net", "a network of model.py", choices=NETS, default="net4")
+    option(
+        "--recipe",
+        "images, optimizer, learning rate: see recipes.py",
+        choices=RECIPES,
+        default="plateau",
+    )
+    option("--epochs", "passes over the training images", type=int, default=15)
+    option("--batch-size", "training images per step", type=int, default=128)
+    option("--seed", "random seed for weights, order and augmentation", type=int, default=1)
+    option("--device", "auto (CUDA where there is one), cpu, cuda, cuda:N or mps", default="auto")
+    option("--root", "folder with MNIST/raw/ (default: MNIST_ROOT, data/ or a download)", type=Path)
+    option(
         "--source",
+        "full: refuse the shipped sample; sample: ask for it; auto: only if nothing else is there",
         choices=("auto", "full", "sample"),
         default="auto",
-        help="full: refuse to train on the sample; sample: ask for it",
     )
-    parser.add_argument("--out", type=Path, help="folder of the run (else runs/NET-RECIPE-seedN)")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
-    parser.add_argument("--compile", action="store_true", help="train through torch.compile")
+    option("--out", "folder for the results (default: runs/NET-RECIPE-seedN, numbered)", type=Path)
+    option("--resume", "go on with the run in that folder", action="store_true")
+    option("--compile", "train through torch.compile", action="store_true")
     return parser.parse_args(arguments)
 
 
 def run_folder(options):
     """Return the folder of the run, made and writable.
 
-    A default name that is taken gets a number, or is the newest of its kind with --resume.
-    Raises FileExistsError for a folder given that holds a run, FileNotFoundError for nothing to
-    resume.
+    By default the first of runs/NAME, runs/NAME-2, ... that is free, or with --resume the last that
+    holds a run. Raises FileExistsError for a folder given that is not empty, FileNotFoundError for
+    nothing to resume, ValueError for a damaged checkpoint, OSError where nothing can be written.
     """
-    folder = options.out
-    if folder is None:
-        name = f"{options.net}-{options.recipe}-seed{options.seed}"
-        first, number = Path("runs", name), 2
-        folder = first
-        while (following := first.with_name(f"{name}-{number}")).exists():
-            folder, number = following, number + 1
-        if not options.resume and first.exists():
-            folder = following
-    held = (folder / "checkpoint.pt").exists()
-    if options.resume and not held:
-        raise FileNotFoundError(f"nothing to resume: there is no {folder / 'checkpoint.pt'}")
-    if held and not options.resume:
-        raise FileExistsError(f"{folder} holds a run: add --resume, or choose another --out")
+    if options.out is not None:
+        folders = [options.out]
+    else:
+        first = Path("runs", f"{options.net}-{options.recipe}-seed{options.seed}")
+        folders = [first]
+        while taken(folders[-1]):
+            folders.append(first.with_name(f"{first.name}-{len(folders) + 1}"))
     if options.resume:
-        utils.load_checkpoint(folder / "checkpoint.pt")  # raises ValueError for a damaged one
+        held = [folder for folder in folders if (folder / "checkpoint.pt").exists()]
+        if not held:
+            raise FileNotFoundError(
+                f"nothing to resume: there is no {folders[0] / 'checkpoint.pt'}"
+            )
+        utils.load_checkpoint(held[-1] / "checkpoint.pt")
+        return held[-1]
+    folder = folders[-1]
+    if taken(folder):
+        raise FileExistsError(f"{folder} is not empty: add --resume, or choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()  # raises OSError where nothing can be written
+    tempfile.TemporaryFile(dir=folder).close()
     return folder
+
+
+def taken(folder):
+    """Say whether a folder exists and holds anything."""
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def save_results(folder, net, about):
@@ -123,7 +139,8 @@ def train(options, history):
 
     settings = {name: getattr(options, name) for name in ("net", "recipe", "batch_size", "seed")}
     settings["source"] = training_set.source
-    utils.modelsummary(net)
+    if not options.resume:
+        utils.modelsummary(net)
     print(
         f"{options.net} with recipe {options.recipe}, seed {options.seed}, on {device}: "
         f"{len(training_set):,} training images ({training_set.source} MNIST)"
@@ -157,10 +174,8 @@ def main(arguments=None):
     try:
         folder = train(options, history)
     except KeyboardInterrupt:
-        print(
-            f"\nStopped in epoch {len(history) + 1}; what came before is kept. To go on, "
-            "give the same options and --resume."
-        )
+        how = "give the same options and --resume" if len(history) else "start again"
+        print(f"\nStopped in epoch {len(history) + 1}; whole epochs are kept. To go on, {how}.")
         return 130
     except FloatingPointError as error:
         print(f"train.py: error: {error}", file=sys.stderr)

@@ -56,16 +56,22 @@ def set_seed(seed):
 def get_device(name="auto"):
     """Return a torch.device: the named one, or for "auto" CUDA where there is one, else the CPU.
 
-    Raises ValueError for an unknown name, RuntimeError for CUDA where there is none.
+    Raises ValueError for an unknown name, RuntimeError for a device that torch does not see.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"expected device auto, cpu, cuda or cuda:N, got {name!r}") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise RuntimeError(f"device {name} asked for, but torch sees {torch.cuda.device_count()}")
+        seen = {
+            "cpu": 1,
+            "cuda": torch.cuda.device_count(),
+            "mps": int(torch.backends.mps.is_available()),
+        }[device.type]
+    except (RuntimeError, KeyError):
+        expected = "auto, cpu, cuda, cuda:N or mps"
+        raise ValueError(f"expected device {expected}, got {name!r}") from None
+    if (device.index or 0) >= seen:
+        raise RuntimeError(f"device {name} asked for, but torch sees {seen} of its kind")
     return device
 
 
@@ -565,8 +571,8 @@ def fit(
 ):
     """Train for a number of epochs, test after each, and return the History.
 
-    Any torch scheduler is stepped as its kind asks, see `scheduler_step`; ReduceLROnPlateau gets
-    the test loss, the number that `test_model_plateau` returns. With `averaged`, an AveragedModel
+    A torch scheduler is stepped as its kind asks, see `scheduler_step`; ReduceLROnPlateau gets the
+    test loss, the number that `test_model_plateau` returns. With `averaged`, an AveragedModel
     of `model`, its weights are the ones tested.
 
     With a `checkpoint` file the whole state is saved after every epoch, and `resume=True` goes on
@@ -624,7 +630,7 @@ def fit(
 
 
 def scheduler_step(scheduler):
-    """Say when a scheduler steps: after a "batch", an "epoch", with the "plateau" loss, or None."""
+    """Say when a scheduler steps: after a "batch", after an "epoch", or with the "plateau" loss."""
     if scheduler is None:
         return None
     if isinstance(scheduler, ReduceLROnPlateau):
@@ -777,9 +783,9 @@ def write_atomically(path, content):
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 # --- A look inside -----------------------------------------------------------------------------

@@ -57,7 +57,11 @@ CALLS = [
     (lambda root: data(root, source="full"), ValueError, "does not hold the full MNIST"),
     (lambda root: data(root, source="sample"), ValueError, "but root"),
     (lambda root: data(root / "nowhere"), FileNotFoundError, "no MNIST in"),
-    (lambda root: data(root, device="gpu"), ValueError, "auto, cpu, cuda or cuda:N, got 'gpu'"),
+    (
+        lambda root: data(root, device="gpu"),
+        ValueError,
+        "auto, cpu, cuda, cuda:N or mps, got 'gpu'",
+    ),
     (lambda root: data(root, device="cuda:77"), RuntimeError, "device cuda:77 asked for"),
     (lambda root: data(root, train_transforms=None), TypeError, "train_transforms to be callable"),
     (
@@ -144,7 +148,8 @@ OPTIONS = [
     (["--seed", "-1"], "seed of at least 0, got -1"),
     (["--net", "net6"], "--net: invalid choice: 'net6'"),
     (["--recipe", "magic"], "--recipe: invalid choice: 'magic'"),
-    (["--device", "warp"], "expected device auto, cpu, cuda or cuda:N, got 'warp'"),
+    (["--device", "warp"], "expected device auto, cpu, cuda, cuda:N or mps, got 'warp'"),
+    (["--device", "meta"], "expected device auto, cpu, cuda, cuda:N or mps, got 'meta'"),
     (["--device", "cuda:9"], "device cuda:9 asked for, but torch sees"),
     (["--source", "half"], "--source: invalid choice: 'half'"),
     (["--source", "full"], "does not hold the full MNIST"),
@@ -152,7 +157,8 @@ OPTIONS = [
     (["--resume"], "nothing to resume: there is no out/checkpoint.pt"),
     (["--out", "file"], "File exists: 'file'"),
     (["--out", "file/below"], "Not a directory: 'file/below'"),
-    (["--out", "held"], "held holds a run: add --resume, or choose another --out"),
+    (["--out", "results"], "results is not empty: add --resume, or choose another --out"),
+    (["--out", "held"], "held is not empty: add --resume, or choose another --out"),
     (["--out", "garbage", "--resume"], "not a checkpoint, or a damaged one"),
     (["--nonsense"], "unrecognized arguments: --nonsense"),
 ]
@@ -162,6 +168,8 @@ OPTIONS = [
 def test_options(options, message, small_root, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "weights.pt").touch()
     for folder in ("held", "garbage"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "checkpoint.pt").write_bytes(b"x" * 100)
@@ -169,7 +177,7 @@ def test_options(options, message, small_root, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(utils, "modelsummary", lambda *_: pytest.fail("starts"))
     assert command_line("--root", small_root, "--out", "out", *options) == 2
     assert message in only_line(capsys)
-    assert {path.name for path in tmp_path.iterdir()} <= {"file", "held", "garbage"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"file", "held", "garbage", "results"}
 
 
 def test_the_tables_are_long_enough():

@@ -436,7 +436,11 @@ def test_a_pipeline_whose_result_would_differ_in_type_is_left_to_torchvision(sma
         ({"seed": 1.0}, TypeError, "seed as an integer, got 1.0"),
         ({"train_transforms": None}, TypeError, "train_transforms to be callable, got None"),
         ({"test_transforms": "none"}, TypeError, "test_transforms to be callable, got 'none'"),
-        ({"device": "tpu9"}, ValueError, "expected device auto, cpu, cuda or cuda:N, got 'tpu9'"),
+        (
+            {"device": "tpu9"},
+            ValueError,
+            "expected device auto, cpu, cuda, cuda:N or mps, got 'tpu9'",
+        ),
         ({"device": "cuda:99"}, RuntimeError, "device cuda:99 asked for"),
         ({"source": "half"}, ValueError, "source auto, full or sample, got 'half'"),
     ],

@@ -347,7 +347,7 @@ def test_get_device(monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
         monkeypatch.setattr(torch.cuda, "device_count", lambda cuda=cuda: int(cuda))
         assert utils.get_device().type == ("cuda" if cuda else "cpu")
-    with pytest.raises(RuntimeError, match="cuda asked for, but torch sees 0"):
+    with pytest.raises(RuntimeError, match="cuda asked for, but torch sees 0 of its kind"):
         utils.get_device("cuda")
     with pytest.raises(ValueError, match=r"expected device .*, got 'gpu'"):
         utils.get_device("gpu")

@@ -270,6 +270,24 @@ def test_train_refuses_to_resume_another_run_and_leaves_it(small_root, tmp_path,
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
+def test_stopped_before_anything_is_kept(small_root, tmp_path, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    options = ["--root", str(small_root), "--epochs", "2"]
+    assert train.main(options) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(utils, "train_model", stop)
+        assert train.main(options) == 130
+    assert (
+        "Stopped in epoch 1; whole epochs are kept. To go on, start again."
+        in capsys.readouterr().out
+    )
+    assert train.main([*options, "--resume"]) == 0  # the first run, not the empty second one
+    assert "runs/net4-plateau-seed1\n" in capsys.readouterr().out.replace("/\n", "\n")
+
+
 def test_ctrl_c_keeps_the_history_and_says_how_to_go_on(small_root, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "train.py", *arguments(small_root, out, epochs=500)]

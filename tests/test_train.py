@@ -129,7 +129,7 @@ def test_a_taken_name_gets_a_number_and_a_taken_folder_is_refused(
         assert (tmp_path / "runs" / expected / "history.json").is_file()
     capsys.readouterr()
     assert train.main([*arguments, "--out", "runs/net5-baseline-seed1"]) == 2
-    assert "holds a run: add --resume, or choose another --out" in capsys.readouterr().err
+    assert "is not empty: add --resume, or choose another --out" in capsys.readouterr().err
 
 
 def test_compiled_training(small_root, tmp_path, monkeypatch):
