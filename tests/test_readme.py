@@ -4,6 +4,7 @@ import json
 import re
 import statistics
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -64,16 +65,24 @@ def test_links_lead_somewhere():
     assert all((REPOSITORY / target).exists() for target in targets if ":" not in target)
 
 
-def test_the_python_runs(small_root, monkeypatch, capsys):
-    torch.manual_seed(0)
+def test_the_python_runs(small_root, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MNIST_ROOT", str(small_root))
+    monkeypatch.chdir(tmp_path)
+    Path("runs/net4-plateau-seed1").mkdir(parents=True)
+    torch.save(networks.Net4().state_dict(), "runs/net4-plateau-seed1/weights.pt")
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 4
     shorter = (
         "\n".join(blocks).replace("optimizer, 15,", "optimizer, 1,").replace("(1, 16)", "(1, 2)")
     )
-    exec(compile(shorter, "README.md", "exec"), {})
+    names = {}
+    exec(compile(shorter, "README.md", "exec"), names)
     assert "Test set (sample)" in capsys.readouterr().out
+    torch.testing.assert_close(names["probabilities"].sum(dim=1), torch.ones(4))
+    inverted = names["transforms"].RandomInvert(p=1.0)
+    step = names["batched"].steps_of(inverted)[0]
+    images = torch.arange(28 * 28 * 2).remainder(256).to(torch.uint8).view(2, 1, 28, 28)
+    assert torch.equal(step.apply(images, torch.Generator()), 255 - images)
 
 
 @pytest.mark.parametrize("ending", ["train.py", "-m pytest"])
