@@ -25,15 +25,21 @@ class UnbatchableError(ValueError):
 
 
 class Step(NamedTuple):
-    """One batched transform: images (N, C, H, W) and a generator in, images out."""
+    """One batched transform: images (N, C, H, W) and a generator in, images out.
+
+    torchvision starts from PIL images, and some transforms pass over those, or want nothing else:
+    `makes_tensor` marks the conversion, `needs_tensor` what has an effect only behind it.
+    """
 
     apply: Callable[[torch.Tensor, torch.Generator], torch.Tensor]
     random: bool
+    needs_tensor: bool = False
+    makes_tensor: bool = False
 
 
-def fixed(function):
+def fixed(function, **settings):
     """Return the steps of a transform without randomness: a function of the images alone."""
-    return [Step(lambda images, generator: function(images), random=False)]
+    return [Step(lambda images, generator: function(images), random=False, **settings)]
 
 
 def steps_of(transform):
@@ -89,7 +95,8 @@ def random_apply(transform):
         chosen = uniform(0, 1, len(images), generator) <= transform.p
         return torch.where(per_image(chosen, images), changed, images)
 
-    return [Step(apply, random=True)]
+    needs_tensor = any(step.needs_tensor for step in inner)
+    return [Step(apply, random=True, needs_tensor=needs_tensor)]
 
 
 def run(steps, images, generator):
@@ -104,17 +111,17 @@ def run(steps, images, generator):
 
 @translates("PILToTensor", "ToImage")
 def to_uint8_tensor(transform):
-    return []  # the images are uint8 tensors from the start
+    return fixed(lambda images: images, makes_tensor=True)  # they are uint8 tensors already
 
 
 @translates("ToTensor")
 def to_tensor(transform):
-    return fixed(lambda images: images.to(torch.get_default_dtype()).div(255))
+    return fixed(lambda images: images.to(torch.get_default_dtype()).div(255), makes_tensor=True)
 
 
 @translate.register(T.ConvertImageDtype)
 def classic_convert_image_dtype(transform):
-    return fixed(lambda images: TF.convert_image_dtype(images, transform.dtype))
+    return fixed(lambda images: TF.convert_image_dtype(images, transform.dtype), needs_tensor=True)
 
 
 @translate.register(v2.ConvertImageDtype)
@@ -123,13 +130,16 @@ def to_dtype(transform):
     dtype, scale = transform.dtype, getattr(transform, "scale", True)
     if not isinstance(dtype, torch.dtype):
         raise UnbatchableError(f"ToDtype(dtype={dtype}) has no batched equivalent")
-    return fixed(lambda images: v2.functional.to_dtype(images, dtype, scale))
+    return fixed(lambda images: v2.functional.to_dtype(images, dtype, scale), needs_tensor=True)
 
 
 @translates("Normalize")
 def normalize(transform):
     mean, std = transform.mean, transform.std
-    return fixed(lambda images: (images - per_channel(mean, images)) / per_channel(std, images))
+    return fixed(
+        lambda images: (images - per_channel(mean, images)) / per_channel(std, images),
+        needs_tensor=True,
+    )
 
 
 # --- Position: rotation and affine -------------------------------------------------------------
@@ -273,7 +283,7 @@ def affine_grid(matrix, height, width, device):
 
 @translates("Pad")
 def fixed_pad(transform):
-    return fixed(lambda images: pad(images, transform))
+    return fixed(lambda images: pad(images, transform, transform.padding))
 
 
 @translates("CenterCrop")
@@ -284,14 +294,18 @@ def center_crop(transform):
 @translates("RandomCrop")
 def random_crop(transform):
     crop_height, crop_width = transform.size
+    padding = transform.padding
+    if isinstance(transform, v2.RandomCrop) and padding is not None and len(padding) == 4:
+        left, right, top, bottom = padding  # in an order of its own
+        padding = [left, top, right, bottom]
 
     def apply(images, generator):
-        if transform.padding is not None:
-            images = pad(images, transform)
+        if padding is not None:
+            images = pad(images, transform, padding)
         height, width = images.shape[-2:]
         if transform.pad_if_needed:
             extra = [max(crop_width - width, 0), max(crop_height - height, 0)]
-            images = pad(images, transform, padding=extra)
+            images = pad(images, transform, extra)
             height, width = images.shape[-2:]
         if height < crop_height or width < crop_width:
             raise ValueError(
@@ -327,17 +341,16 @@ def random_erasing(transform):
             value = per_channel(transform.value, images)
         return erase(images, top, left, box_height, box_width, value)
 
-    return [Step(apply, random=True)]
+    return [Step(apply, random=True, needs_tensor=True)]
 
 
-def pad(images, transform, padding=None):
-    """Pad images (N, C, H, W) with a transform's own fill and mode."""
+def pad(images, transform, padding):
+    """Pad images (N, C, H, W), as `torchvision.transforms.functional.pad`, in a transform's way."""
     fill = transform.fill
     if isinstance(fill, (list, tuple)) and len(fill) == 1:
         fill = fill[0]
     if not isinstance(fill, (int, float, type(None))):
         raise UnbatchableError(f"{type(transform).__name__}(fill={fill}) has no batched equivalent")
-    padding = transform.padding if padding is None else padding
     return TF.pad(images, padding, fill or 0, transform.padding_mode)
 
 
@@ -424,7 +437,7 @@ def integers(end, n, generator):
 
 
 def send(values, images):
-    """Bring a small tensor to the images' device without waiting for it."""
+    """Bring a tensor to the images' device without waiting for what the device does."""
     return values.to(images.device, non_blocking=True)
 
 
@@ -445,9 +458,9 @@ class DeviceLoader:
     """Batches of a dataset whose images stay on the device, transformed there batch by batch.
 
     Takes a torchvision dataset with uint8 images `data` (N, H, W), labels `targets` (N,) and its
-    `transform`. Iterates over pairs of images (batch, C, H', W') and labels (batch,), int64. Each
-    iteration takes a fresh order from the loader's own generator, on the CPU: the order of the
-    images and all draws depend on the seed alone, not on the device. A pipeline without randomness
+    `transform`. Iterates over pairs of images (batch, C, H', W') and labels (batch,), int64. With
+    `shuffle`, each iteration takes a fresh order from the loader's own generator, on the CPU: the
+    order and all draws depend on the seed alone, not on the device. A pipeline without randomness
     is run once and its result kept. Without a generator, torch's seeds one.
 
     Raises ValueError for a batch size that is no positive integer, UnbatchableError for a dataset
@@ -457,7 +470,7 @@ class DeviceLoader:
     def __init__(
         self, dataset, batch_size, shuffle=False, drop_last=False, device="cpu", generator=None
     ):
-        if not isinstance(batch_size, int) or batch_size < 1:
+        if type(batch_size) is not int or batch_size < 1:
             raise ValueError(f"expected batch_size as a positive integer, got {batch_size!r}")
         if generator is None:
             generator = torch.Generator().manual_seed(torch.randint(2**62, ()).item())
@@ -492,7 +505,8 @@ class DeviceLoader:
 def dataset_steps(dataset):
     """Return the steps of a dataset's transform, checked on its first image.
 
-    torchvision's own pipeline has to make a tensor of the same shape and type of that image.
+    torchvision's own pipeline has to make a tensor of the same shape and type of that image, and of
+    the same values where nothing is random.
     """
     data = getattr(dataset, "data", None)
     if not isinstance(data, torch.Tensor) or data.dtype != torch.uint8 or data.dim() != 3:
@@ -502,15 +516,29 @@ def dataset_steps(dataset):
     steps = steps_of(dataset.transform)
     with torch.random.fork_rng(devices=[]):
         theirs = dataset[0][0]
-    ours = run(steps, data[:1].unsqueeze(1), torch.Generator().manual_seed(0))[0]
     if not isinstance(theirs, torch.Tensor):
         raise UnbatchableError(f"the pipeline ends in a {type(theirs).__name__}, not in a tensor")
+    check_conversion(steps)
+    ours = run(steps, data[:1].unsqueeze(1), torch.Generator().manual_seed(0))[0]
     if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
         raise UnbatchableError(
             f"the pipeline makes {theirs.dtype} {tuple(theirs.shape)} of an image, "
             f"its batched form {ours.dtype} {tuple(ours.shape)}"
         )
+    if not any(step.random for step in steps) and not torch.allclose(ours, theirs, atol=1e-6):
+        raise UnbatchableError("the pipeline makes other values of an image than its batched form")
     return steps
+
+
+def check_conversion(steps):
+    """Raise UnbatchableError unless images become tensors once, before what needs tensors."""
+    are_tensors = False
+    for step in steps:
+        if step.makes_tensor and are_tensors:
+            raise UnbatchableError("the pipeline turns images into tensors twice")
+        if step.needs_tensor and not are_tensors:
+            raise UnbatchableError("the pipeline works on tensors before images become tensors")
+        are_tensors = are_tensors or step.makes_tensor
 
 
 def run_in_chunks(steps, images, size=1000):

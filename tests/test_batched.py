@@ -272,6 +272,17 @@ def test_random_crop_pads_first(library):
     assert needed.shape == (50, 1, 40, 20)
 
 
+@pytest.mark.parametrize("library", [T, v2], ids=["classic", "v2"])
+@pytest.mark.parametrize("padding", [3, (4, 0), (0, 4), (1, 2, 3, 4), (0, 5, 0, 0)], ids=str)
+def test_random_crop_reaches_where_torchvision_does(library, padding):
+    transform = library.RandomCrop(28, padding=padding)
+    position = (1 + torch.arange(28 * 28.0)).view(1, 28, 28)
+    torch.manual_seed(10)
+    theirs = {tuple(transform(position)[0, 14, 14:16].tolist()) for _ in range(1500)}
+    images = run(transform, position.expand(1500, -1, -1, -1))
+    assert {tuple(middle) for middle in images[:, 0, 14, 14:16].tolist()} == theirs
+
+
 def test_random_crop_larger_than_the_image_is_refused():
     with pytest.raises(ValueError, match=r"at least 30x30 for RandomCrop, got 28x28"):
         run(T.RandomCrop(30), torch.zeros(2, 1, 28, 28))

@@ -14,6 +14,7 @@ import torch
 from conftest import REPOSITORY
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
+from torchvision.transforms import v2
 
 import batched
 import utils
@@ -411,13 +412,26 @@ def test_what_cannot_be_translated_goes_through_an_ordinary_loader(small_root, p
     assert isinstance(test_loader, batched.DeviceLoader)
 
 
-def test_a_pipeline_whose_result_would_differ_in_type_is_left_to_torchvision(small_root):
-    from torchvision.transforms import v2
+SCALED = v2.ToDtype(torch.float32, scale=True)
 
-    pipeline = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.ToImage()])  # skips PIL images
-    with pytest.warns(UserWarning, match=r"makes torch.uint8 \(1, 28, 28\) of an image"):
-        train_loader, *_ = utils.data_loader(pipeline, normalised(), 64, root=small_root)
-    assert next(iter(train_loader))[0].dtype == torch.uint8
+
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        [SCALED, v2.ToImage()],  # v2 passes over PIL images
+        [v2.ToDtype(torch.float32), v2.ToImage(), SCALED],
+        [SCALED, transforms.ToTensor()],
+        [transforms.RandomRotation(7), SCALED, transforms.ToTensor()],
+        [v2.ToImage(), SCALED, v2.ToImage()],
+    ],
+    ids=["early", "early and late", "early, classic", "early, random", "twice"],
+)
+def test_a_pipeline_with_its_types_in_another_order_is_left_to_torchvision(small_root, pipeline):
+    with pytest.warns(UserWarning, match="the pipeline (works on|turns images into) tensors"):
+        train_loader, *_ = utils.data_loader(
+            transforms.Compose(pipeline), normalised(), 64, root=small_root
+        )
+    assert isinstance(train_loader, DataLoader)
 
 
 @pytest.mark.parametrize(
