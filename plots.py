@@ -12,7 +12,10 @@ def plot_history(history, title=None):
     """Plot loss, accuracy and learning rate of a `utils.History` over its epochs.
 
     Training is measured while weights move and images are augmented, testing after the epoch.
+    Raises ValueError for a history without an epoch.
     """
+    if len(history) == 0:
+        raise ValueError("expected a history of at least one epoch, got none")
     epochs = range(1, len(history) + 1)
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     loss, accuracy, rate = figure.subplots(1, 3)
@@ -58,5 +61,6 @@ def stretch_towards_100(axes):
         ),
     )
     axes.set_ylim(max(low, 0), min(high, 100))
-    axes.set_yticks([tick for tick in ACCURACY_TICKS if low <= tick <= high])
+    ticks = [tick for tick in ACCURACY_TICKS if low <= tick <= high]
+    axes.set_yticks(ticks if len(ticks) > 1 else [round(low, 2), round(min(high, 100), 2)])
     axes.yaxis.set_major_formatter("{x:g}")

@@ -6,6 +6,7 @@ checkpoint.pt, from which --resume goes on.
 
 import argparse
 import io
+import itertools
 import json
 import os
 import sys
@@ -65,38 +66,33 @@ def parse_arguments(arguments=None):
 
 
 def run_folder(options):
-    """Return the folder of the run, made and writable.
+    """Return the folder of the run: a new one, claimed for it, or with --resume one that is there.
 
-    By default the first of runs/NAME, runs/NAME-2, ... that is free, or with --resume the last that
-    holds a run. Raises FileExistsError for a folder given that is not empty, FileNotFoundError for
-    nothing to resume, ValueError for a damaged checkpoint, OSError where nothing can be written.
+    By default the first of runs/NAME, runs/NAME-2, ... that is free, or the last that holds a run.
+    Raises FileExistsError for a folder given that is not empty, FileNotFoundError for nothing to
+    resume, ValueError for a damaged checkpoint, OSError where nothing can be written.
     """
-    if options.out is not None:
-        folders = [options.out]
-    else:
-        first = Path("runs", f"{options.net}-{options.recipe}-seed{options.seed}")
-        folders = [first]
-        while taken(folders[-1]):
-            folders.append(first.with_name(f"{first.name}-{len(folders) + 1}"))
+    first = Path("runs", f"{options.net}-{options.recipe}-seed{options.seed}")
+    numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    folders = itertools.chain([first], numbered) if options.out is None else [options.out]
     if options.resume:
-        held = [folder for folder in folders if (folder / "checkpoint.pt").exists()]
+        there = list(itertools.takewhile(Path.exists, folders))
+        held = [folder for folder in there if (folder / "checkpoint.pt").exists()]
         if not held:
-            raise FileNotFoundError(
-                f"nothing to resume: there is no {folders[0] / 'checkpoint.pt'}"
-            )
+            name = options.out or first
+            raise FileNotFoundError(f"nothing to resume: there is no {name / 'checkpoint.pt'}")
         utils.load_checkpoint(held[-1] / "checkpoint.pt")
+        tempfile.TemporaryFile(dir=held[-1]).close()
         return held[-1]
-    folder = folders[-1]
-    if taken(folder):
-        raise FileExistsError(f"{folder} is not empty: add --resume, or choose another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()
-    return folder
-
-
-def taken(folder):
-    """Say whether a folder exists and holds anything."""
-    return folder.is_dir() and any(folder.iterdir())
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not any(folder.iterdir()):
+            try:
+                (folder / "settings.json").touch(exist_ok=False)  # one process alone can make it
+                return folder
+            except FileExistsError:
+                pass
+    raise FileExistsError(f"{folder} is not empty: add --resume, or choose another --out")
 
 
 def save_results(folder, net, about):
@@ -145,6 +141,7 @@ def train(options, history):
         f"{options.net} with recipe {options.recipe}, seed {options.seed}, on {device}: "
         f"{len(training_set):,} training images ({training_set.source} MNIST)"
     )
+    checkpoint = folder / "checkpoint.pt"
     try:
         utils.fit(
             torch.compile(net) if options.compile else net,
@@ -154,16 +151,26 @@ def train(options, history):
             optimizer,
             options.epochs,
             recipe.scheduler(optimizer),
-            checkpoint=folder / "checkpoint.pt",
+            checkpoint=checkpoint,
             resume=options.resume,
             settings=settings,
             history=history,
             progress=sys.stderr.isatty(),
         )
+    except KeyboardInterrupt:
+        if checkpoint.exists():
+            kept = len(utils.load_checkpoint(checkpoint)["history"]["test_loss"])
+            print(f"\nStopped. {folder} keeps the {kept} whole epochs; add --resume to go on.")
+        else:
+            print("\nStopped before an epoch was complete: nothing is kept.")
+        raise
     finally:
-        if len(history) and (folder / "checkpoint.pt").exists():
+        if len(history) and checkpoint.exists():
             about = settings | {"epochs": options.epochs} | utils.environment(device)
             save_results(folder, net, about)
+        elif not checkpoint.exists():  # nothing was kept: leave nothing behind
+            (folder / "settings.json").unlink(missing_ok=True)
+            folder.rmdir()
     return folder
 
 
@@ -174,8 +181,6 @@ def main(arguments=None):
     try:
         folder = train(options, history)
     except KeyboardInterrupt:
-        how = "give the same options and --resume" if len(history) else "start again"
-        print(f"\nStopped in epoch {len(history) + 1}; whole epochs are kept. To go on, {how}.")
         return 130
     except FloatingPointError as error:
         print(f"train.py: error: {error}", file=sys.stderr)

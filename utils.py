@@ -11,6 +11,7 @@ import json
 import math
 import os
 import platform
+import queue
 import random
 import re
 import socket
@@ -94,12 +95,14 @@ def environment(device):
     }
 
 
-def check_integer(name, value, minimum):
-    """Raise TypeError or ValueError unless the value is an integer of at least the minimum."""
+def check_integer(name, value, minimum, maximum=2**63 - 1):
+    """Raise TypeError or ValueError unless the value is an integer in a range, ends included."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"expected {name} as an integer, got {value!r}")
     if value < minimum:
         raise ValueError(f"expected {name} of at least {minimum}, got {value}")
+    if value > maximum:
+        raise ValueError(f"expected {name} of at most {maximum}, got {value}")
 
 
 # --- Finding MNIST -----------------------------------------------------------------------------
@@ -115,6 +118,13 @@ HOW_TO_GET_MNIST = (
     "four files of a machine that has them to MNIST/raw/ in a folder, and name that folder as "
     "root or in MNIST_ROOT."
 )
+
+
+class MNIST(datasets.MNIST):
+    """torchvision's, reading the checked files alone, never an old version's processed/ folder."""
+
+    def _check_legacy_exist(self):
+        return False
 
 
 class Found(NamedTuple):
@@ -155,7 +165,7 @@ def download_or_sample(data, source):
     try:
         download_mnist(data)
         return identify(data)
-    except (OSError, RuntimeError, HTTPException) as error:
+    except OSError as error:
         reason = f"MNIST could not be downloaded ({error})."
     if source == "full":
         raise FileNotFoundError(f"{reason} {HOW_TO_GET_MNIST}")
@@ -208,50 +218,58 @@ def count_idx(path, dimensions):
 
 
 def download_mnist(data, silence=10):
-    """Download MNIST into `data` by torchvision, or raise OSError, RuntimeError or HTTPException.
+    """Download MNIST into `data` by torchvision, or raise OSError.
 
-    A network that says nothing for `silence` seconds is given up, mirror by mirror. The files
-    arrive in a folder of their own and move into place whole, so that a download that breaks off,
-    or runs twice at once, never leaves half a file behind.
+    A mirror that says nothing for `silence` seconds is given up for the next. The files arrive in a
+    folder of their own and move into place whole, so that a download that breaks off, or runs twice
+    at once, never leaves half a file behind.
     """
-    raw = data / "MNIST" / "raw"
-    check_mirrors(silence)
-    raw.mkdir(parents=True, exist_ok=True)
-    silence_before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(silence)
-    try:
-        with tempfile.TemporaryDirectory(dir=data, prefix=".download-") as folder:
-            datasets.MNIST(folder, download=True)
-            for name in IDX_FILES:
-                os.replace(Path(folder, "MNIST", "raw", name), raw / name)
-    finally:
-        socket.setdefaulttimeout(silence_before)
+    raw, reasons = data / "MNIST" / "raw", []
+    for mirror in answering_mirrors(silence):
+        raw.mkdir(parents=True, exist_ok=True)
+        from_mirror = type("MNIST", (MNIST,), {"mirrors": [mirror]})
+        silence_before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(silence)
+        try:
+            with tempfile.TemporaryDirectory(dir=data, prefix=".download-") as folder:
+                from_mirror(folder, download=True)
+                for name in IDX_FILES:
+                    os.replace(Path(folder, "MNIST", "raw", name), raw / name)
+            return
+        except (OSError, RuntimeError, EOFError, HTTPException) as error:
+            reasons.append(f"{mirror}: {str(error).splitlines()[0] if str(error) else error!r}")
+        finally:
+            socket.setdefaulttimeout(silence_before)
+    raise OSError("; ".join(reasons))
 
 
-def check_mirrors(silence):
-    """Raise OSError unless one of torchvision's mirrors answers, each within `silence` seconds.
+def answering_mirrors(silence):
+    """Return torchvision's mirrors, those first that answered first; OSError if none does in time.
 
-    In a thread, because looking up a host's name has no timeout of its own.
+    In threads, because looking up a host's name has no timeout of its own.
     """
-    mirrors, reasons, answered = datasets.MNIST.mirrors, [], threading.Event()
+    mirrors, reasons, answers = datasets.MNIST.mirrors, [], queue.Queue()
     name = datasets.MNIST.resources[0][0]
 
     def ask(mirror):
         try:
             urllib.request.urlopen(mirror + name, timeout=silence).close()
-            answered.set()
+            answers.put(mirror)
         except (OSError, HTTPException) as error:
             reasons.append(str(getattr(error, "reason", error)))
+            answers.put(None)
 
-    threads = [threading.Thread(target=ask, args=(mirror,), daemon=True) for mirror in mirrors]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + silence
-    while not answered.wait(0.02) and time.monotonic() < deadline:
-        if not any(thread.is_alive() for thread in threads):
+    for mirror in mirrors:
+        threading.Thread(target=ask, args=(mirror,), daemon=True).start()
+    deadline, first = time.monotonic() + silence, None
+    for _ in mirrors:
+        try:
+            first = answers.get(timeout=max(deadline - time.monotonic(), 0.001))
+        except queue.Empty:
             break
-    if not answered.is_set():
-        raise OSError("; ".join(dict.fromkeys(reasons)) or f"no answer in {silence} s")
+        if first is not None:
+            return [first, *(mirror for mirror in mirrors if mirror != first)]
+    raise OSError("; ".join(dict.fromkeys(reasons)) or f"no answer in {silence} s")
 
 
 # --- Loaders -----------------------------------------------------------------------------------
@@ -281,8 +299,9 @@ def data_loader(
     All loaders yield images (batch, 1, 28, 28) and labels (batch,). The transforms are
     torchvision's; where `batched` can translate them, the loader is its DeviceLoader on `device`,
     otherwise (or with `on_device=False`) an ordinary DataLoader with `num_workers`. Only the
-    training images are shuffled. `seed` decides order and draws; None takes one from torch's
-    generator, which `set_seed` governs. `root` and `source` are `find_mnist`'s; each dataset's
+    training images are shuffled. `seed` decides the order, and a DeviceLoader's draws (those of a
+    DataLoader come from torch's generator, or its workers'); None takes one from torch's generator,
+    which `set_seed` governs. `root` and `source` are `find_mnist`'s; each dataset's
     `source` says "full" or "sample". `drop_last` leaves out the last short training batch.
 
     Raises TypeError, ValueError, FileNotFoundError or RuntimeError before any image is read.
@@ -330,7 +349,7 @@ def warn_of_ordinary_loader(reason):
 
 def load_mnist(found, train, transform):
     """Return one of MNIST's two sets, with its `source`; ValueError for a label outside 0 to 9."""
-    dataset = datasets.MNIST(found.root, train=train, transform=transform)
+    dataset = MNIST(found.root, train=train, transform=transform)
     if dataset.targets.max() > 9:
         raise ValueError(f"{found.root}: expected labels 0 to 9, got {dataset.targets.max()}")
     dataset.source = found.source
@@ -366,7 +385,12 @@ def data_statistics(train, train_loader):
     print(f" - Shape: {tuple(pixels.shape)}")
     for name in ("min", "max", "mean", "std", "var"):
         print(f" - {name}: {getattr(pixels, name)().item():.4f}")
-    images, labels = next(iter(train_loader))
+    generator = getattr(train_loader, "generator", None)
+    before = None if generator is None else generator.get_state()
+    with torch.random.fork_rng(devices=[]):  # a look at the data leaves the run as it would be
+        images, labels = next(iter(train_loader))
+    if generator is not None:
+        generator.set_state(before)
     plt.figure(figsize=(2, 2))
     plt.imshow(images[0].squeeze().cpu().numpy(), cmap="gray_r")
     plt.title(f"label {labels[0].item()}")
@@ -374,9 +398,17 @@ def data_statistics(train, train_loader):
     plt.show()
 
 
+def source_of(loader):
+    """Return where a loader's images come from: "full", "sample", or "unknown"."""
+    dataset = getattr(loader, "dataset", None)
+    while hasattr(dataset, "dataset"):  # a Subset's own
+        dataset = dataset.dataset
+    return getattr(dataset, "source", "unknown")
+
+
 def source_mark(loader):
     """Return " (sample)" for a loader over the sample, "" otherwise."""
-    return " (sample)" if getattr(loader.dataset, "source", None) == "sample" else ""
+    return " (sample)" if source_of(loader) == "sample" else ""
 
 
 # --- Loops -------------------------------------------------------------------------------------
@@ -412,7 +444,7 @@ def train_model(
     model.train()
     losses, hits, sizes, rates = [], [], [], []  # a value a batch; the first two stay on device
     next_look = time.monotonic()
-    batches = length_hint(train_loader) or None
+    batches, title = length_hint(train_loader) or None, f"Epoch {epoch}{source_mark(train_loader)}"
     with tqdm(total=batches, disable=not progress, leave=leave, unit="batch") as bar:
         for images, labels in train_loader:
             images = images.to(device, non_blocking=True)
@@ -433,18 +465,17 @@ def train_model(
                 batch_scheduler.step()
             bar.update()
             if time.monotonic() >= next_look:  # reading a loss waits for the device: do it seldom
-                describe(bar, epoch, len(sizes), mean_metrics(losses, hits, sizes, rates, epoch))
+                describe(bar, title, len(sizes), mean_metrics(losses, hits, sizes, rates, epoch))
                 next_look = time.monotonic() + 0.5
         metrics = mean_metrics(losses, hits, sizes, rates, epoch)
-        describe(bar, epoch, len(sizes), metrics)
+        describe(bar, title, len(sizes), metrics)
     return metrics
 
 
-def describe(bar, epoch, batches, metrics):
+def describe(bar, title, batches, metrics):
     """Write the epoch so far at the head of its progress bar; batches count from 0."""
     bar.set_description(
-        f"Epoch {epoch} Loss={metrics.loss:.4f} Batch_id={batches - 1} "
-        f"Accuracy={metrics.accuracy:.2f}"
+        f"{title} Loss={metrics.loss:.4f} Batch_id={batches - 1} Accuracy={metrics.accuracy:.2f}"
     )
 
 
@@ -458,7 +489,7 @@ def mean_metrics(losses, hits, sizes, rates, epoch):
         batch = broken[0].item()
         raise FloatingPointError(
             f"the loss is {losses[batch].item()} in epoch {epoch}, batch {batch}, at learning "
-            f"rate {rates[batch]:g}: try a smaller one"
+            f"rate {float(rates[batch]):g}: try a smaller one"
         )
     total = sizes.sum().item()
     accuracy = 100 * torch.stack(hits).sum().item() / total
@@ -516,7 +547,7 @@ def test_model_plateau(model, device, test_loader, *, verbose=True):
 class History:
     """A run, epoch by epoch, in plain floats; `learning_rate` is that of an epoch's first batch."""
 
-    source: str = "full"
+    source: str = "unknown"
     train_loss: list[float] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)
     test_loss: list[float] = field(default_factory=list)
@@ -586,10 +617,22 @@ def fit(
     """
     check_integer("epochs", epochs, minimum=1)
     history = History() if history is None else history
-    history.source = getattr(train_loader.dataset, "source", "full")
+    if len(history):
+        raise ValueError(f"expected an empty history, got one of {len(history)} epochs")
+    for name, loader in (("train_loader", train_loader), ("test_loader", test_loader)):
+        if hasattr(loader, "__len__") and len(loader) == 0:
+            raise ValueError(f"expected {name} with at least one batch, got none")
+    steps, total_steps = epochs * length_hint(train_loader), getattr(scheduler, "total_steps", None)
+    if total_steps is not None and steps > total_steps:
+        raise ValueError(f"expected a scheduler over {steps} steps, got total_steps {total_steps}")
+    history.source = source_of(train_loader)
     state = RunState(model, averaged, optimizer, scheduler, train_loader, test_loader, history)
     if checkpoint is not None:
-        checkpoint, settings = Path(checkpoint), run_settings(state) | (settings or {})
+        checkpoint = Path(checkpoint)
+        settings = run_settings(state, loss_function) | (settings or {})
+        checkpoint_bytes(state.collect() | {"settings": settings})  # can it be kept at all?
+        if not checkpoint.parent.is_dir():
+            raise FileNotFoundError(f"expected a folder for {checkpoint.name}: {checkpoint.parent}")
         if checkpoint.exists() and not resume:
             raise FileExistsError(f"{checkpoint} holds a run: resume it, or choose another file")
         if checkpoint.exists():
@@ -597,7 +640,7 @@ def fit(
 
     step = scheduler_step(scheduler)
     for epoch in range(len(history) + 1, epochs + 1):
-        start, learning_rate = time.perf_counter(), optimizer.param_groups[0]["lr"]
+        start, learning_rate = time.perf_counter(), float(optimizer.param_groups[0]["lr"])
         train = train_model(
             model,
             device,
@@ -651,6 +694,11 @@ def epoch_line(history, epochs, mark=""):
 
 # --- Checkpoints -------------------------------------------------------------------------------
 
+SCHEDULE_CONSTANTS = {  # of torch's schedulers: what they were made with, not where they are
+    *("mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lrs", "eps"),
+    *("total_steps", "T_max", "T_0", "T_mult", "eta_min", "gamma", "step_size", "milestones"),
+    "base_lrs",
+}
 CHECKPOINT_KEYS = {
     "parts",
     "generators",
@@ -691,8 +739,7 @@ class RunState:
         """Return the state as plain values and tensors."""
         parts = {name: part.state_dict() for name, part in self.parts().items()}
         if "scheduler" in parts:  # some keep functions in it, which their constructors bring anyway
-            plain = {k: v for k, v in parts["scheduler"].items() if not callable(v)}
-            parts["scheduler"] = plain
+            parts["scheduler"] = {k: v for k, v in parts["scheduler"].items() if not callable(v)}
         return {
             "parts": parts,
             "generators": {name: g.get_state() for name, g in self.generators().items()},
@@ -704,19 +751,27 @@ class RunState:
 
     def restore(self, saved, settings, epochs):
         """Take over a saved state; ValueError, with nothing changed, if it is of another run."""
-        differing = [
-            f"{name} is {settings.get(name)!r}, the checkpoint's {saved['settings'].get(name)!r}"
+        mine = plain(self.collect())
+        compared = [
+            (name, settings.get(name), saved["settings"].get(name))
             for name in settings | saved["settings"]
-            if settings.get(name) != saved["settings"].get(name)
+        ]
+        compared += [
+            (name, sorted(mine[name]), sorted(saved[name])) for name in ("parts", "generators")
+        ]
+        schedules = [state["parts"].get("scheduler", {}) for state in (mine, saved)]
+        compared += [
+            (f"the scheduler's {name}", *(schedule.get(name) for schedule in schedules))
+            for name in SCHEDULE_CONSTANTS
+        ]
+        differing = [
+            f"{name} is {now!r}, the checkpoint's {then!r}"
+            for name, now, then in compared
+            if now != then
         ]
         done = len(saved["history"]["test_loss"])
         if epochs < done:
             differing.append(f"epochs is {epochs}, the checkpoint has done {done}")
-        for name in ("total_steps", "T_max"):  # a schedule made for a certain length
-            now = getattr(self.scheduler, name, None)
-            then = saved["parts"].get("scheduler", {}).get(name)
-            if now != then:
-                differing.append(f"the scheduler's {name} is {now}, the checkpoint's {then}")
         if differing:
             raise ValueError("this checkpoint is of another run: " + "; ".join(differing))
         for name, part in self.parts().items():
@@ -730,19 +785,23 @@ class RunState:
         vars(self.history).update(saved["history"])
 
 
-def run_settings(state):
+def run_settings(state, loss_function):
     """Return what tells one run from another, as plain values."""
     loader, model = state.train_loader, state.parts()["model"]
+    dataset, sampler = getattr(loader, "dataset", None), getattr(loader, "sampler", None)
     settings = {
         "model": type(model).__name__,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "layers": str(model),
         "averaged": state.averaged is not None,
         "optimizer": f"{type(state.optimizer).__name__} {state.optimizer.defaults}",
         "scheduler": type(state.scheduler).__name__,
+        "loss_function": getattr(loss_function, "__qualname__", repr(loss_function)),
         "loader": type(loader).__name__,
-        "batch_size": loader.batch_size,
-        "images": len(loader.dataset),
-        "transforms": str(getattr(loader.dataset, "transform", None)),
+        "batch_size": getattr(loader, "batch_size", None),
+        "drop_last": getattr(loader, "drop_last", None),
+        "shuffle": getattr(loader, "shuffle", type(sampler).__name__),
+        "images": length_hint(dataset),
+        "transforms": str(getattr(dataset, "transform", None)),
     }
     return {
         name: re.sub(r" at 0x\w+", "", value) if isinstance(value, str) else value
@@ -750,12 +809,31 @@ def run_settings(state):
     }
 
 
-def save_checkpoint(path, state):
-    """Write a state of plain values and tensors, and its SHA-256 behind it, by one replacement."""
+def plain(value, name="checkpoint"):
+    """Return a value of the plain types that a checkpoint may hold; TypeError names any other."""
+    if value is None or isinstance(value, (bool, str, torch.Tensor)):
+        return value
+    for kind in (int, float):  # numpy's numbers among them
+        if isinstance(value, kind):
+            return kind(value)
+    if isinstance(value, dict):
+        return {plain(k, name): plain(v, f"{name}[{k!r}]") for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [plain(item, f"{name}[{k}]") for k, item in enumerate(value)]
+        return tuple(items) if isinstance(value, tuple) else items
+    raise TypeError(f"expected numbers, strings and tensors for a checkpoint, {name} is {value!r}")
+
+
+def checkpoint_bytes(state):
+    """Return a state as the bytes of a checkpoint, its SHA-256 behind it."""
     buffer = io.BytesIO()
-    torch.save(state, buffer)
-    payload = buffer.getvalue()
-    write_atomically(path, payload + hashlib.sha256(payload).digest())
+    torch.save(plain(state), buffer)
+    return buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest()
+
+
+def save_checkpoint(path, state):
+    """Write a state of plain values and tensors by one replacement of the file."""
+    write_atomically(path, checkpoint_bytes(state))
 
 
 def load_checkpoint(path):
@@ -767,7 +845,8 @@ def load_checkpoint(path):
     try:
         state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever torch makes of bytes that are no checkpoint
-        raise ValueError(f"{path} is not a checkpoint: {error}") from error
+        reason = f"{type(error).__name__} in reading it"  # torch's own words fill a screen
+        raise ValueError(f"{path} is not a checkpoint: {reason}") from error
     if not isinstance(state, dict) or state.keys() != CHECKPOINT_KEYS:
         raise ValueError(f"{path} is not a checkpoint of fit: it lacks its parts")
     return state

@@ -209,9 +209,18 @@ def summary(times):
 def main():
     """Measure, print and write."""
     options = parse_arguments()
-    utils.check_integer("--rounds", options.rounds, minimum=1)
-    options.device = str(utils.get_device(options.device))
-    found = utils.find_mnist(options.root, options.source)
+    try:
+        utils.check_integer("--rounds", options.rounds, minimum=1)
+        for workers in options.workers:
+            utils.check_integer("--workers", workers, minimum=0)
+        device = utils.get_device(options.device)
+        options.device = str(device)
+        options.out = options.out or HERE / f"speed-{device.type}.json"
+        if not options.out.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {options.out.parent}")
+        found = utils.find_mnist(options.root, options.source)
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.exit(f"speed.py: error: {error}")
     if options.peak_memory:
         peak_memory(found, options)
         return
@@ -227,8 +236,7 @@ def main():
         report[net_class.__name__] = summary(measure_epochs(net_class, found, options))
 
     print(table(report))
-    default = HERE / f"speed-{torch.device(options.device).type}.json"
-    utils.write_atomically(options.out or default, json.dumps(report, indent=1).encode() + b"\n")
+    utils.write_atomically(options.out, json.dumps(report, indent=1).encode() + b"\n")
 
 
 def table(report):

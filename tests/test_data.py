@@ -119,7 +119,7 @@ def test_a_silent_network_is_given_up(monkeypatch):
         )
         start = time.monotonic()
         with pytest.raises(OSError, match=r"timed out|no answer in 0\.5 s"):
-            utils.check_mirrors(silence=0.5)
+            utils.answering_mirrors(silence=0.5)
         assert time.monotonic() - start < 5
 
 
@@ -133,7 +133,7 @@ def test_a_hanging_name_look_up_is_given_up(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://mnist.invalid/"])
     with pytest.raises(OSError, match=r"no answer in 0\.3 s"):
-        utils.check_mirrors(silence=0.3)
+        utils.answering_mirrors(silence=0.3)
     release.set()
 
 
@@ -194,6 +194,15 @@ def test_labels_beyond_nine_are_refused(small_root, tmp_path):
     path.write_bytes(path.read_bytes()[:-1] + b"\x0a")
     with pytest.raises(ValueError, match="labels 0 to 9, got 10"):
         utils.data_loader(normalised(), normalised(), 64, root=tmp_path)
+
+
+def test_an_old_versions_processed_files_are_not_read(small_root, tmp_path):
+    shutil.copytree(small_root, tmp_path, dirs_exist_ok=True)
+    processed = tmp_path / "MNIST" / "processed"
+    processed.mkdir()
+    for name in ("training.pt", "test.pt"):
+        torch.save((torch.zeros(7, 28, 28), torch.full((7,), 3)), processed / name)
+    assert len(utils.load_mnist(utils.find_mnist(tmp_path), True, None)) == 300
 
 
 # --- The sample --------------------------------------------------------------------------------
@@ -482,7 +491,10 @@ def test_data_statistics(small_loaders, capsys, monkeypatch):
 
     matplotlib.use("Agg")
     train_loader, _ = small_loaders()
+    before = train_loader.generator.get_state(), torch.get_rng_state()
     utils.data_statistics(train_loader.dataset, train_loader)
+    after = train_loader.generator.get_state(), torch.get_rng_state()
+    assert all(torch.equal(*states) for states in zip(before, after, strict=True))
     printed = capsys.readouterr().out
     pixels = train_loader.dataset.data / 255
     assert "[Train (sample)]" in printed

@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import os
 import shutil
+import socket
 import sys
 import threading
 import time
@@ -145,6 +146,19 @@ def test_a_download_that_stalls_is_given_up(mirror, data, monkeypatch):
         utils.download_mnist(data, silence=1)
     assert time.monotonic() - began < 20
     assert not list(data.glob("MNIST/raw/*"))
+
+
+def test_a_silent_mirror_gives_way_to_the_next(mirror, data, small_root, monkeypatch):
+    with socket.socket() as deaf:  # connects, and never says a word
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        addresses = [f"http://127.0.0.1:{deaf.getsockname()[1]}/", mirror.address]
+        monkeypatch.setattr(datasets.MNIST, "mirrors", addresses)
+        names = [f"{name}.gz" for name in utils.IDX_FILES]
+        resources = list(zip(names, mirror.md5s, strict=True))
+        monkeypatch.setattr(datasets.MNIST, "resources", resources)
+        utils.download_mnist(data, silence=5)
+    assert_whole(data, small_root)
 
 
 def test_a_killed_download_is_not_taken_for_mnist(start, mirror, data, small_root):

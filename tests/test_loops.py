@@ -146,6 +146,25 @@ def test_one_batch_is_memorised():
     assert metrics.loss < 0.1
 
 
+def test_every_line_over_the_sample_says_so(small_loaders, capsys):
+    train_loader, _ = small_loaders()
+    subset = DataLoader(torch.utils.data.Subset(train_loader.dataset, range(40)), 20)
+    net = Linear()
+    for loader in (train_loader, subset):
+        utils.train_model(net, "cpu", loader, sgd(net), 7)
+        utils.test_model(net, "cpu", loader)
+        printed = capsys.readouterr()
+        assert "Epoch 7 (sample) Loss=" in printed.err
+        assert "Test set (sample)" in printed.out
+        assert utils.fit(net, "cpu", loader, loader, sgd(net), 1).source == "sample"
+
+
+def test_a_list_of_batches_will_do(capsys):
+    net, batches = Linear(), list(loader_of())
+    assert len(utils.fit(net, "cpu", batches, batches, sgd(net), 2)) == 2
+    assert "Epoch  2/2" in capsys.readouterr().out
+
+
 def test_the_progress_bar(capsys):
     net = Linear()
     metrics = utils.train_model(net, "cpu", loader_of(), sgd(net), 7)

@@ -1,18 +1,21 @@
 """Checkpoints: a run that is cut off and resumed ends as the run that was left alone."""
 
 import errno
+import hashlib
 import json
 import os
 import pickle
 import signal
 import subprocess
 import sys
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, OneCycleLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import model as networks
@@ -26,13 +29,21 @@ EPOCHS = 4
 class Run:
     """A short run, made the same way every time: `fit` may be called on it once."""
 
-    def __init__(self, loaders, kind="plateau", net_class=networks.Net4, seed=1, **loader_settings):
+    def __init__(
+        self,
+        loaders,
+        kind="plateau",
+        net_class=networks.Net4,
+        seed=1,
+        patience=0,
+        **loader_settings,
+    ):
         utils.set_seed(seed)
         self.loaders = loaders(plateau().train_transforms, seed=seed, **loader_settings)
         self.net, self.averaged = net_class(), None
         self.optimizer = plateau().optimizer(self.net.parameters())
         if kind == "plateau":
-            self.scheduler = ReduceLROnPlateau(self.optimizer, patience=0, threshold=0.3)
+            self.scheduler = ReduceLROnPlateau(self.optimizer, patience=patience, threshold=0.3)
         elif kind == "one cycle":
             steps = EPOCHS * len(self.loaders[0])
             self.scheduler = OneCycleLR(self.optimizer, max_lr=0.05, total_steps=steps)
@@ -130,12 +141,18 @@ def test_a_checkpoint_is_not_overwritten_by_accident(small_loaders, tmp_path):
     [
         ({"batch_size": 32}, {}, "batch_size is 32, the checkpoint's 64"),
         ({"net_class": networks.Net2}, {}, "model is 'Net2', the checkpoint's 'Net4'"),
+        ({"net_class": partial(networks.Net4, dropout=0.1)}, {}, "layers is"),
+        ({"drop_last": True}, {}, "drop_last is True, the checkpoint's False"),
+        ({"patience": 3}, {}, "the scheduler's patience is 3, the checkpoint's 0"),
         ({"kind": "averaged"}, {}, "averaged is True, the checkpoint's False"),
         ({"on_device": False}, {}, "loader is 'DataLoader', the checkpoint's 'DeviceLoader'"),
         ({}, {"settings": {"seed": 2}}, "seed is 2, the checkpoint's None"),
         ({}, {"epochs": 1}, "epochs is 1, the checkpoint has done 2"),
     ],
-    ids=["batch size", "net", "averaging", "loader", "own setting", "fewer epochs"],
+    ids=[
+        *("batch size", "net", "dropout", "last batch", "patience", "averaging", "loader"),
+        *("own setting", "fewer epochs"),
+    ],
 )
 def test_another_runs_checkpoint_is_refused(small_loaders, tmp_path, other, fit_settings, message):
     checkpoint = tmp_path / "checkpoint.pt"
@@ -156,7 +173,7 @@ def test_a_schedule_of_another_length_is_refused(small_loaders, tmp_path, monkey
     checkpoint = tmp_path / "checkpoint.pt"
     Run(small_loaders, "one cycle").fit(checkpoint, epochs=1)
     monkeypatch.setattr(sys.modules[__name__], "EPOCHS", 6)
-    with pytest.raises(ValueError, match="total_steps is 30, the checkpoint's 20"):
+    with pytest.raises(ValueError, match="the scheduler's total_steps is 30, the checkpoint's 20"):
         Run(small_loaders, "one cycle").fit(checkpoint, epochs=6, resume=True)
 
 
@@ -174,7 +191,8 @@ def test_a_file_that_carries_code_is_refused(small_loaders, tmp_path, monkeypatc
     elif make == "pickle":
         path.write_bytes(pickle.dumps(Malicious()))
     else:
-        utils.save_checkpoint(path, Malicious())
+        torch.save({"parts": Malicious()}, path)
+        path.write_bytes(path.read_bytes() + hashlib.sha256(path.read_bytes()).digest())
     with pytest.raises(ValueError, match=r"checkpoint\.pt is not a checkpoint"):
         Run(small_loaders).fit(path, resume=True)
     assert not (tmp_path / "executed").exists()
@@ -184,6 +202,31 @@ def test_a_signed_file_of_something_else_is_refused(tmp_path):
     utils.save_checkpoint(tmp_path / "c.pt", {"parts": {}})
     with pytest.raises(ValueError, match="not a checkpoint of fit"):
         utils.load_checkpoint(tmp_path / "c.pt")
+
+
+def test_numbers_of_numpy_and_counters_can_be_kept(small_loaders, tmp_path):
+    def new_run():
+        run = Run(small_loaders)
+        run.optimizer.param_groups[0]["lr"] = np.logspace(-2, -1, 3)[0]
+        run.scheduler = MultiStepLR(run.optimizer, milestones=[1, 3])
+        return run
+
+    alone = new_run().fit()
+    new_run().fit(tmp_path / "c.pt", epochs=2)
+    assert_same(new_run().fit(tmp_path / "c.pt", resume=True), alone)
+
+
+def test_what_cannot_be_kept_is_refused_before_any_work(small_loaders, tmp_path):
+    with pytest.raises(TypeError, match=r"checkpoint\['settings'\]\['root'\] is PosixPath"):
+        Run(small_loaders).fit(tmp_path / "c.pt", settings={"root": tmp_path}, stop_at=1)
+    with pytest.raises(FileNotFoundError, match=r"expected a folder for c\.pt"):
+        Run(small_loaders).fit(tmp_path / "none" / "c.pt", stop_at=1)
+    run = Run(small_loaders, "one cycle")
+    with pytest.raises(ValueError, match="a scheduler over 25 steps, got total_steps 20"):
+        run.fit(tmp_path / "c.pt", epochs=5, stop_at=1)
+    with pytest.raises(ValueError, match="an empty history, got one of 1 epochs"):
+        run.fit(history=utils.History(test_loss=[0.1]), stop_at=1)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -280,11 +323,9 @@ def test_stopped_before_anything_is_kept(small_root, tmp_path, monkeypatch, caps
     with monkeypatch.context() as patched:
         patched.setattr(utils, "train_model", stop)
         assert train.main(options) == 130
-    assert (
-        "Stopped in epoch 1; whole epochs are kept. To go on, start again."
-        in capsys.readouterr().out
-    )
-    assert train.main([*options, "--resume"]) == 0  # the first run, not the empty second one
+    assert "Stopped before an epoch was complete: nothing is kept." in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["net4-plateau-seed1"]
+    assert train.main([*options, "--resume"]) == 0
     assert "runs/net4-plateau-seed1\n" in capsys.readouterr().out.replace("/\n", "\n")
 
 
@@ -308,9 +349,9 @@ def test_ctrl_c_keeps_the_history_and_says_how_to_go_on(small_root, tmp_path):
     rest, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == ""
-    assert "To go on, give the same options and --resume" in rest
+    assert "whole epochs; add --resume to go on." in rest
     done = len(utils.History.load(out / "history.json"))
     assert done >= 3
-    assert f"Stopped in epoch {done + 1}" in rest
+    assert f"keeps the {done} whole epochs" in rest
     assert train.main([*arguments(small_root, out, epochs=done + 1), "--resume"]) == 0
     assert len(utils.History.load(out / "history.json")) == done + 1
