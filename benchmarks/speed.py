@@ -228,6 +228,7 @@ def main():
     images = len(our_loader(found, "cpu").dataset)
     report = utils.environment(options.device)
     report |= {"source": found.source, "images": images, "batch_size": BATCH_SIZE}
+    report |= {} if device.type == "cuda" else {"cuda": "not measured"}
     report |= {"rounds": options.rounds, "peak_memory_mb": measure_memory(found)}
     print("loading alone")
     report["loading"] = summary(measure_loading(found, options))
