@@ -615,26 +615,16 @@ def fit(
     FileExistsError for a checkpoint that is there without `resume`, ValueError for one that does
     not fit.
     """
-    check_integer("epochs", epochs, minimum=1)
     history = History() if history is None else history
-    if len(history):
-        raise ValueError(f"expected an empty history, got one of {len(history)} epochs")
-    for name, loader in (("train_loader", train_loader), ("test_loader", test_loader)):
-        if hasattr(loader, "__len__") and len(loader) == 0:
-            raise ValueError(f"expected {name} with at least one batch, got none")
-    steps, total_steps = epochs * length_hint(train_loader), getattr(scheduler, "total_steps", None)
-    if total_steps is not None and steps > total_steps:
-        raise ValueError(f"expected a scheduler over {steps} steps, got total_steps {total_steps}")
+    check_run(epochs, train_loader, test_loader, scheduler, history)
     history.source = source_of(train_loader)
     state = RunState(model, averaged, optimizer, scheduler, train_loader, test_loader, history)
     if checkpoint is not None:
-        checkpoint = Path(checkpoint)
-        settings = run_settings(state, loss_function) | (settings or {})
-        checkpoint_bytes(state.collect() | {"settings": settings})  # can it be kept at all?
-        if not checkpoint.parent.is_dir():
-            raise FileNotFoundError(f"expected a folder for {checkpoint.name}: {checkpoint.parent}")
-        if checkpoint.exists() and not resume:
-            raise FileExistsError(f"{checkpoint} holds a run: resume it, or choose another file")
+        checkpoint, settings = (
+            Path(checkpoint),
+            run_settings(state, loss_function) | (settings or {}),
+        )
+        check_checkpoint(checkpoint, resume, state.collect() | {"settings": settings})
         if checkpoint.exists():
             state.restore(load_checkpoint(checkpoint), settings, epochs)
 
@@ -672,6 +662,19 @@ def fit(
     return history
 
 
+def check_run(epochs, train_loader, test_loader, scheduler, history):
+    """Raise TypeError or ValueError for a run that could not come to its end."""
+    check_integer("epochs", epochs, minimum=1)
+    for name, loader in (("train_loader", train_loader), ("test_loader", test_loader)):
+        if hasattr(loader, "__len__") and len(loader) == 0:
+            raise ValueError(f"expected {name} with at least one batch, got none")
+    steps, total_steps = epochs * length_hint(train_loader), getattr(scheduler, "total_steps", None)
+    if total_steps is not None and steps > total_steps:
+        raise ValueError(f"expected a scheduler over {steps} steps, got total_steps {total_steps}")
+    if len(history):
+        raise ValueError(f"expected an empty history, got one of {len(history)} epochs")
+
+
 def scheduler_step(scheduler):
     """Say when a scheduler steps: after a "batch", after an "epoch", or with the "plateau" loss."""
     if scheduler is None:
@@ -694,11 +697,11 @@ def epoch_line(history, epochs, mark=""):
 
 # --- Checkpoints -------------------------------------------------------------------------------
 
-SCHEDULE_CONSTANTS = {  # of torch's schedulers: what they were made with, not where they are
+SCHEDULE_CONSTANTS = (  # of torch's schedulers: what they were made with, not where they are
     *("mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lrs", "eps"),
     *("total_steps", "T_max", "T_0", "T_mult", "eta_min", "gamma", "step_size", "milestones"),
     "base_lrs",
-}
+)
 CHECKPOINT_KEYS = {
     "parts",
     "generators",
@@ -829,6 +832,15 @@ def checkpoint_bytes(state):
     buffer = io.BytesIO()
     torch.save(plain(state), buffer)
     return buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest()
+
+
+def check_checkpoint(path, resume, state):
+    """Raise TypeError or OSError if a state cannot be kept, or not in this file."""
+    checkpoint_bytes(state)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"expected a folder for {path.name}, there is no {path.parent}")
+    if path.exists() and not resume:
+        raise FileExistsError(f"{path} holds a run: resume it, or choose another file")
 
 
 def save_checkpoint(path, state):
