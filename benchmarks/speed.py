@@ -115,14 +115,25 @@ def seconds(work, device):
     return time.perf_counter() - start
 
 
-def take_turns(contestants, rounds, device):
-    """Return the seconds of each contestant, by name, a number a round."""
-    times = {name: [] for name in contestants}
+def take_turns(works, rounds, device):
+    """Return the seconds of each work, a list by name, from works in turn: pairs of name and call.
+
+    Of the standard way's numbers of workers the first round picks the best.
+    """
+    times = {name: [] for name, _ in works}
     for number in range(rounds):
-        for name, work in contestants.items():
+        for name, work in works:
             times[name].append(seconds(work, device))
             print(f"  round {number + 1}: {name} {times[name][-1]:.2f} s", flush=True)
+        best = best_standard(times)
+        works = [(name, work) for name, work in works if name in ("ours", "floor", best)]
     return times
+
+
+def best_standard(times):
+    """Return the name of the standard way that was fastest in the first round."""
+    standard = [name for name in times if name.startswith("standard")]
+    return min(standard, key=lambda name: times[name][0])
 
 
 def run_through(loader):
@@ -133,10 +144,10 @@ def run_through(loader):
 
 def measure_loading(found, options):
     """Return the seconds of loading an epoch, for ours and for each number of workers."""
-    works = {"ours": partial(run_through, our_loader(found, options.device))}
+    works = [("ours", partial(run_through, our_loader(found, options.device)))]
     for workers in options.workers:
         loader = standard_loader(found, options.device, workers)
-        works[f"standard, {workers} workers"] = partial(run_through, loader)
+        works.append((f"standard, {workers} workers", partial(run_through, loader)))
     return take_turns(works, options.rounds, options.device)
 
 
@@ -154,15 +165,13 @@ def measure_epochs(net_class, found, options):
 
         return work
 
-    works = {
-        "ours": with_fresh_net(our_epoch, device=device, loader=loader),
-        "floor": with_fresh_net(floor_epoch, images=images, labels=labels, steps=len(loader)),
-    }
+    floor = with_fresh_net(floor_epoch, images=images, labels=labels, steps=len(loader))
+    ours = with_fresh_net(our_epoch, device=device, loader=loader)
+    works = [("floor", floor), ("ours", ours), ("floor", floor)]  # both sides: machines drift
     for workers in options.workers:
         loader = standard_loader(found, device, workers)
-        works[f"standard, {workers} workers"] = with_fresh_net(
-            standard_epoch, device=device, loader=loader
-        )
+        standard = with_fresh_net(standard_epoch, device=device, loader=loader)
+        works.append((f"standard, {workers} workers", standard))
     return take_turns(works, options.rounds, device)
 
 
@@ -196,14 +205,22 @@ def measure_memory(found):
 
 def summary(times):
     """Return medians, and the medians over the rounds of ours relative to the others."""
+    standard = best_standard(times)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    standard = min((name for name in medians if name.startswith("standard")), key=medians.get)
     result = {"seconds": times, "median_seconds": medians, "standard": standard}
-    for other, name in ((standard, "ours_to_standard"), ("floor", "ours_to_floor")):
-        if other in times:
-            ratios = [own / its for own, its in zip(times["ours"], times[other], strict=True)]
-            result[name] = statistics.median(ratios)
+    result["ours_to_standard"] = median_ratio(times["ours"], times[standard])
+    if "floor" in times:
+        floors = [
+            statistics.mean(pair)
+            for pair in zip(times["floor"][::2], times["floor"][1::2], strict=True)
+        ]
+        result["ours_to_floor"] = median_ratio(times["ours"], floors)
     return result
+
+
+def median_ratio(ours, theirs):
+    """Return the median of the ratios, round by round."""
+    return statistics.median(own / its for own, its in zip(ours, theirs, strict=True))
 
 
 def main():
