@@ -34,20 +34,21 @@ def real_root():
     return Path(REAL_ROOT)
 
 
+def first_digits(root, train, test):
+    """Make a torchvision root with the first digits of the sample: so many for each set."""
+    shutil.copytree(REPOSITORY / "data" / "sample", root, dirs_exist_ok=True)
+    for name, dimensions in utils.IDX_FILES.items():
+        count = train if name.startswith("train") else test
+        path = root / "MNIST" / "raw" / name
+        content = path.read_bytes()[: 4 + 4 * dimensions + count * 784 ** (dimensions > 1)]
+        path.write_bytes(content[:4] + count.to_bytes(4, "big") + content[8:])
+    return root
+
+
 @pytest.fixture(scope="session")
 def small_root(tmp_path_factory):
     """A torchvision root with the first 300 + 150 digits of the sample."""
-    root = tmp_path_factory.mktemp("small")
-    shutil.copytree(REPOSITORY / "data" / "sample", root, dirs_exist_ok=True)
-    for name, dimensions in utils.IDX_FILES.items():
-        count = 300 if name.startswith("train") else 150
-        path = root / "MNIST" / "raw" / name
-        content = bytearray(
-            path.read_bytes()[: 4 + 4 * dimensions + count * 784 ** (dimensions > 1)]
-        )
-        content[4:8] = count.to_bytes(4, "big")
-        path.write_bytes(content)
-    return root
+    return first_digits(tmp_path_factory.mktemp("small"), train=300, test=150)
 
 
 @pytest.fixture

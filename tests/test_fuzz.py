@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import first_digits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.optim import SGD
@@ -45,14 +45,7 @@ def damages(draw):
 @pytest.fixture(scope="module")
 def tiny_root(tmp_path_factory):
     """A torchvision root with 20 + 10 digits."""
-    root = tmp_path_factory.mktemp("tiny")
-    shutil.copytree(REPOSITORY / "data" / "sample", root, dirs_exist_ok=True)
-    for name, dimensions in utils.IDX_FILES.items():
-        count = 20 if name.startswith("train") else 10
-        path = root / "MNIST" / "raw" / name
-        content = path.read_bytes()[: 4 + 4 * dimensions + count * 784 ** (dimensions > 1)]
-        path.write_bytes(content[:4] + count.to_bytes(4, "big") + content[8:])
-    return root
+    return first_digits(tmp_path_factory.mktemp("tiny"), train=20, test=10)
 
 
 @often
