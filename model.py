@@ -117,8 +117,32 @@ class Net4(DigitNet):
         )
 
 
-class Net5(Net4):
-    """Net4 without dropout: Step 3 regularises it by the images instead."""
+class Net5(DigitNet):
+    """Net4's layers without dropout, for Step 3 regularises by the images instead.
 
-    def __init__(self, dropout=0.0):
-        super().__init__(dropout)
+    `width` is the number of channels of most layers; the sizes below are those of the default.
+    Raises ValueError for a width below 2, TypeError for one that is no integer.
+    """
+
+    def __init__(self, width=12):
+        super().__init__()
+        if not isinstance(width, int) or isinstance(width, bool):
+            raise TypeError(f"expected width as an integer, got {width!r}")
+        if width < 2:
+            raise ValueError(f"expected width of at least 2, got {width}")
+        self.features = nn.Sequential(
+            conv_block(1, 8, padding=1),  # 28x28x8  RF 3
+            conv_block(8, width, padding=1),  # 28x28x12  RF 5
+            nn.Conv2d(width, width // 2, kernel_size=1),  # 28x28x6  RF 5
+            nn.MaxPool2d(2),  # 14x14x6  RF 6
+            conv_block(width // 2, width),  # 12x12x12  RF 10
+            conv_block(width, width),  # 10x10x12  RF 14
+            conv_block(width, width, padding=1),  # 10x10x12  RF 18
+            nn.MaxPool2d(2),  # 5x5x12  RF 20
+            conv_block(width, width),  # 3x3x12  RF 28
+            conv_block(width, width, padding=1),  # 3x3x12  RF 36
+        )
+        self.classifier = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),  # 1x1x12  RF 44
+            nn.Conv2d(width, 10, kernel_size=1),  # 1x1x10  RF 44
+        )

@@ -21,12 +21,14 @@ def plot_history(history, title=None):
     loss, accuracy, rate = figure.subplots(1, 3)
 
     test = "test (sample)" if history.source == "sample" else "test"
-    for axes, train_values, test_values, digits in (
-        (loss, history.train_loss, history.test_loss, 4),
-        (accuracy, history.train_accuracy, history.test_accuracy, 2),
+    for axes, train_values, val_values, test_values, digits in (
+        (loss, history.train_loss, history.val_loss, history.test_loss, 4),
+        (accuracy, history.train_accuracy, history.val_accuracy, history.test_accuracy, 2),
     ):
         last = f"{test}, last {test_values[-1]:.{digits}f}"
         axes.plot(epochs, train_values, "o--", color=ORANGE, markersize=3, label="train")
+        if val_values:
+            axes.plot(epochs, val_values, ":", color="black", label="validation")
         axes.plot(epochs, test_values, "o-", color=BLUE, markersize=3, label=last)
         axes.legend(frameon=False)
     rate.step(epochs, history.learning_rate, "o-", color="black", markersize=3, where="mid")

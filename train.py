@@ -41,16 +41,17 @@ def parse_arguments(arguments=None):
         default = "" if settings.get("default") is None else " (default: %(default)s)"
         parser.add_argument(name, help=help + default, **settings)
 
-    option("--net", "a network of model.py", choices=NETS, default="net4")
+    option("--net", "a network of model.py", choices=NETS, default="net5")
     option(
         "--recipe",
         "images, optimizer, learning rate: see recipes.py",
         choices=RECIPES,
-        default="plateau",
+        default="best",
     )
     option("--epochs", "passes over the training images", type=int, default=15)
-    option("--batch-size", "training images per step", type=int, default=128)
+    option("--batch-size", "training images per step (default: the recipe's)", type=int)
     option("--seed", "random seed for weights, order and augmentation", type=int, default=1)
+    option("--val-size", "training images to hold out for validation", type=int, default=0)
     option("--device", "auto (CUDA where there is one), cpu, cuda, cuda:N or mps", default="auto")
     option("--root", "folder with MNIST/raw/ (default: MNIST_ROOT, data/ or a download)", type=Path)
     option(
@@ -99,7 +100,7 @@ def save_results(folder, net, about):
     """Write settings, history, curves and weights as they were after the last whole epoch."""
     state = utils.load_checkpoint(folder / "checkpoint.pt")
     history = utils.History(**state["history"])
-    net.load_state_dict(state["parts"]["model"])
+    net.load_state_dict(utils.tested_weights(state))
     title = "{net}, recipe {recipe}, seed {seed}".format(**about)
     png, weights = io.BytesIO(), io.BytesIO()
     plots.plot_history(history, title).savefig(png, format="png", dpi=150)
@@ -120,21 +121,25 @@ def train(options, history):
     utils.set_seed(options.seed)
     device = utils.get_device(options.device)
     recipe = RECIPES[options.recipe]()
-    train_loader, training_set, test_loader, _ = utils.data_loader(
+    batch_size = recipe.batch_size if options.batch_size is None else options.batch_size
+    train_loader, training_set, *held_out, test_loader, _ = utils.data_loader(
         recipe.train_transforms,
         recipe.test_transforms,
-        options.batch_size,
+        batch_size,
         root=options.root,
         source=options.source,
         device=device,
         seed=options.seed,
+        val_size=options.val_size,
     )
     net = NETS[options.net]().to(device)
     optimizer = recipe.optimizer(net.parameters())
+    scheduler = recipe.scheduler(optimizer, options.epochs, len(train_loader))
+    averaged = recipe.averaged(net)
     folder = run_folder(options)
 
-    settings = {name: getattr(options, name) for name in ("net", "recipe", "batch_size", "seed")}
-    settings["source"] = training_set.source
+    settings = {name: getattr(options, name) for name in ("net", "recipe", "seed", "val_size")}
+    settings |= {"batch_size": batch_size, "source": training_set.source}
     if not options.resume:
         utils.modelsummary(net)
     print(
@@ -150,7 +155,10 @@ def train(options, history):
             test_loader,
             optimizer,
             options.epochs,
-            recipe.scheduler(optimizer),
+            scheduler,
+            val_loader=held_out[0] if held_out else None,
+            averaged=averaged,
+            loss_function=recipe.loss_function,
             checkpoint=checkpoint,
             resume=options.resume,
             settings=settings,

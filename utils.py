@@ -545,25 +545,33 @@ def test_model_plateau(model, device, test_loader, *, verbose=True):
 
 @dataclass
 class History:
-    """A run, epoch by epoch, in plain floats; `learning_rate` is that of an epoch's first batch."""
+    """A run, epoch by epoch, in plain floats; `learning_rate` is that of an epoch's first batch.
+
+    `val_loss` and `val_accuracy` stay empty without validation images.
+    """
 
     source: str = "unknown"
     train_loss: list[float] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)
     test_loss: list[float] = field(default_factory=list)
     test_accuracy: list[float] = field(default_factory=list)
+    val_loss: list[float] = field(default_factory=list)
+    val_accuracy: list[float] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
     def __len__(self):
         return len(self.test_loss)
 
-    def append(self, train, test, learning_rate, seconds):
-        """Add an epoch: two Metrics, the learning rate, and the time that it took."""
+    def append(self, train, test, learning_rate, seconds, val=None):
+        """Add an epoch: its Metrics, the learning rate, and the time that it took."""
         self.train_loss.append(train.loss)
         self.train_accuracy.append(train.accuracy)
         self.test_loss.append(test.loss)
         self.test_accuracy.append(test.accuracy)
+        if val is not None:
+            self.val_loss.append(val.loss)
+            self.val_accuracy.append(val.accuracy)
         self.learning_rate.append(learning_rate)
         self.seconds.append(seconds)
 
@@ -591,6 +599,7 @@ def fit(
     epochs,
     scheduler=None,
     *,
+    val_loader=None,
     averaged=None,
     loss_function=F.cross_entropy,
     checkpoint=None,
@@ -603,7 +612,8 @@ def fit(
     """Train for a number of epochs, test after each, and return the History.
 
     A torch scheduler is stepped as its kind asks, see `scheduler_step`; ReduceLROnPlateau gets the
-    test loss, the number that `test_model_plateau` returns. With `averaged`, an AveragedModel
+    loss that `test_model_plateau` returns: over `val_loader`, images held out of training, where
+    there is one, else over the test set, as the exercise does. With `averaged`, an AveragedModel
     of `model`, its weights are the ones tested.
 
     With a `checkpoint` file the whole state is saved after every epoch, and `resume=True` goes on
@@ -611,14 +621,16 @@ def fit(
     in it: a checkpoint with other settings is refused by name. A `history` given is filled as the
     run goes, so that an interrupted run leaves what it had.
 
-    Raises what `train_model` raises, FloatingPointError for a test loss that is not finite,
+    Raises what `train_model` raises, FloatingPointError for a tested loss that is not finite,
     FileExistsError for a checkpoint that is there without `resume`, ValueError for one that does
     not fit.
     """
     history = History() if history is None else history
-    check_run(epochs, train_loader, test_loader, scheduler, history)
+    check_run(epochs, train_loader, test_loader, val_loader, scheduler, history)
     history.source = source_of(train_loader)
-    state = RunState(model, averaged, optimizer, scheduler, train_loader, test_loader, history)
+    state = RunState(
+        model, averaged, optimizer, scheduler, train_loader, test_loader, history, val_loader
+    )
     if checkpoint is not None:
         checkpoint, settings = (
             Path(checkpoint),
@@ -645,16 +657,18 @@ def fit(
         )
         tested = model if averaged is None else averaged
         test = test_model(tested, device, test_loader, verbose=False)
-        if not math.isfinite(test.loss):
-            raise FloatingPointError(
-                f"the test loss is {test.loss} after epoch {epoch}, at learning rate "
-                f"{learning_rate:g}: try a smaller one"
-            )
+        val = val_loader and test_model(tested, device, val_loader, verbose=False)
+        for name, loss in (("test", test.loss), ("validation", val.loss if val else 0.0)):
+            if not math.isfinite(loss):
+                raise FloatingPointError(
+                    f"the {name} loss is {loss} after epoch {epoch}, at learning rate "
+                    f"{learning_rate:g}: try a smaller one"
+                )
         if step == "plateau":
-            scheduler.step(test.loss)
+            scheduler.step((val or test).loss)
         elif step == "epoch":
             scheduler.step()
-        history.append(train, test, learning_rate, time.perf_counter() - start)
+        history.append(train, test, learning_rate, time.perf_counter() - start, val)
         if checkpoint is not None:
             save_checkpoint(checkpoint, state.collect() | {"settings": settings})
         if verbose:  # last: an epoch that is printed is an epoch that is kept
@@ -662,10 +676,11 @@ def fit(
     return history
 
 
-def check_run(epochs, train_loader, test_loader, scheduler, history):
+def check_run(epochs, train_loader, test_loader, val_loader, scheduler, history):
     """Raise TypeError or ValueError for a run that could not come to its end."""
     check_integer("epochs", epochs, minimum=1)
-    for name, loader in (("train_loader", train_loader), ("test_loader", test_loader)):
+    loaders = {"train_loader": train_loader, "test_loader": test_loader, "val_loader": val_loader}
+    for name, loader in loaders.items():
         if hasattr(loader, "__len__") and len(loader) == 0:
             raise ValueError(f"expected {name} with at least one batch, got none")
     steps, total_steps = epochs * length_hint(train_loader), getattr(scheduler, "total_steps", None)
@@ -686,9 +701,13 @@ def scheduler_step(scheduler):
 
 def epoch_line(history, epochs, mark=""):
     """Return the line that an epoch leaves."""
+    val = ""
+    if history.val_loss:
+        val = f"val loss {history.val_loss[-1]:.4f}, accuracy {history.val_accuracy[-1]:.2f}% | "
     return (
         f"Epoch {len(history):2}/{epochs}: "
         f"train loss {history.train_loss[-1]:.4f}, accuracy {history.train_accuracy[-1]:.2f}% | "
+        f"{val}"
         f"test{mark} loss {history.test_loss[-1]:.4f}, "
         f"accuracy {history.test_accuracy[-1]:.2f}% | "
         f"learning rate {history.learning_rate[-1]:.3g} | {history.seconds[-1]:.1f} s"
@@ -724,6 +743,7 @@ class RunState:
     train_loader: object
     test_loader: object
     history: History
+    val_loader: object = None
 
     def parts(self):
         """Return the parts that have a state_dict, by name; a compiled model counts as itself."""
@@ -735,6 +755,7 @@ class RunState:
     def generators(self):
         """Return the loaders' own random generators, by name."""
         loaders = {"train_loader": self.train_loader, "test_loader": self.test_loader}
+        loaders |= {"val_loader": self.val_loader}
         generators = {name: getattr(loader, "generator", None) for name, loader in loaders.items()}
         return {name: generator for name, generator in generators.items() if generator is not None}
 
@@ -862,6 +883,19 @@ def load_checkpoint(path):
     if not isinstance(state, dict) or state.keys() != CHECKPOINT_KEYS:
         raise ValueError(f"{path} is not a checkpoint of fit: it lacks its parts")
     return state
+
+
+def tested_weights(state):
+    """Return the weights that `fit` tested, by name, from a checkpoint: the average if it took one.
+
+    They fit a network of the kind that was trained.
+    """
+    averaged = state["parts"].get("averaged")
+    if averaged is None:
+        return state["parts"]["model"]
+    weights = {name.removeprefix("module."): tensor for name, tensor in averaged.items()}
+    del weights["n_averaged"]
+    return weights
 
 
 def write_atomically(path, content):

@@ -24,9 +24,8 @@ def rows_of(net_class):
         for owner in net_class.__mro__
         if "__init__" in vars(owner) and "self.features" in inspect.getsource(owner)
     )
-    lines = [
-        line for line in source.splitlines() if re.match(r"\s+(block\(|nn\.(?!Sequential))", line)
-    ]
+    a_row = re.compile(r"\s+((?:conv_)?block\(|nn\.(?!Sequential))")
+    lines = [line for line in source.splitlines() if a_row.match(line)]
     rows = [re.search(r",  # (\d+)x(\d+)x(\d+)  RF (\d+)$", line) for line in lines]
     assert all(rows), f"a row without its comment in {net_class.__name__}"
     numbers = [[int(number) for number in row.groups()] for row in rows]

@@ -1,0 +1,214 @@
+"""What each choice in Net5 and its recipe is worth, on validation images, three seeds a row.
+
+    python benchmarks/ablation.py [--root FOLDER] [--only ROW ...]
+
+Every row trains on 50,000 of the training images, is tested on the 10,000 held out, and never
+sees the test set. Writes results/ablation.md and .json, and each run in results/ablation/.
+"""
+
+import argparse
+import json
+import os
+import statistics
+from dataclasses import dataclass, replace
+from functools import partial
+
+from seeds import RESULTS, Run, caption, summary, train_all
+from torch import nn
+from torch.nn import functional as F
+from torch.optim import SGD
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchvision import transforms
+from torchvision.transforms import InterpolationMode
+
+import utils
+from model import Net4
+from recipes import Recipe, moving_average, normalised, one_cycle
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Net4's layers, and everything that was tried on them."""
+
+    dropout: float = 0.0
+    batch_norm_first: bool = False  # BatchNorm-ReLU for ReLU-BatchNorm
+    padding: bool = False  # in all convolutions of the second stage, which keeps it at 14x14
+    rotation: float = 10  # degrees, either way
+    shift: float = 0.07  # of the side, in both directions
+    scale: float = 0.1  # 0.9 to 1.1
+    shear: float = 6  # degrees, either way
+    elastic: float = 0.0  # alpha: pixels
+    patience: int | None = None  # of ReduceLROnPlateau, for OneCycleLR
+    peak: float = 0.2  # the highest learning rate; with ReduceLROnPlateau the first
+    warm_up: float = 0.3
+    weight_decay: float = 1e-4
+    batch_size: int = 128
+    decay: float | None = 0.998  # of the moving average, if any
+    smoothing: float = 0.0
+
+    def net(self):
+        """Return the network."""
+        net = Net4(self.dropout)
+        blocks = [layer for layer in net.features if isinstance(layer, nn.Sequential)]
+        if self.batch_norm_first:
+            for block in blocks:
+                block[1], block[2] = block[2], block[1]
+        if self.padding:
+            for block in blocks[2:5]:
+                block[0].padding = (1, 1)
+        return net
+
+    def recipe(self):
+        """Return the Recipe."""
+        affine = transforms.RandomAffine(
+            self.rotation,
+            (self.shift, self.shift) if self.shift else None,
+            (1 - self.scale, 1 + self.scale) if self.scale else None,
+            self.shear or None,
+            InterpolationMode.BILINEAR,
+        )
+        elastic = [transforms.ElasticTransform(self.elastic)] if self.elastic else []
+        return Recipe(
+            normalised(affine, *elastic),
+            normalised(),
+            partial(SGD, lr=self.peak, momentum=0.9, weight_decay=self.weight_decay),
+            one_cycle(self.peak, self.warm_up) if self.patience is None else self.plateau,
+            moving_average(self.decay) if self.decay else lambda net: None,
+            partial(F.cross_entropy, label_smoothing=self.smoothing),
+            self.batch_size,
+        )
+
+    def plateau(self, optimizer, epochs, steps):
+        """Return the schedule of the exercise, with this patience."""
+        return ReduceLROnPlateau(optimizer, patience=self.patience)
+
+
+START = Choices()
+PLATEAU = replace(START, patience=2, decay=None, peak=0.05)
+ROWS = {  # what was tried, and in what it differs from the start
+    "start": (START, "Where the search began: the choices above."),
+    "padding": (
+        replace(START, padding=True),
+        "Padding in all of the second stage: a quarter more arithmetic.",
+    ),
+    "batch-norm-first": (
+        replace(START, batch_norm_first=True),
+        "BatchNorm before ReLU, as in most networks, for ReLU before BatchNorm.",
+    ),
+    "dropout": (replace(START, dropout=0.05), "Dropout of 0.05 after every block, as in Net4."),
+    "rotation": (
+        replace(START, shift=0, scale=0, shear=0),
+        "Images rotated by up to 10 degrees, and nothing else.",
+    ),
+    "rotation-shift": (
+        replace(START, scale=0, shear=0),
+        "Images rotated and shifted, neither scaled nor sheared.",
+    ),
+    "rotation-shift-scale": (replace(START, shear=0), "Images not sheared."),
+    "elastic": (
+        replace(START, elastic=50.0),
+        "Elastic deformation as well, one image at a time.",
+    ),
+    "peak-0.1": (replace(START, peak=0.1), "Half the peak learning rate."),
+    "batch-64": (
+        replace(START, batch_size=64, peak=0.1),
+        "Batches of 64 at half the peak learning rate: twice the steps.",
+    ),
+    "smoothing": (replace(START, smoothing=0.05), "Label smoothing of 0.05 in training."),
+    "weight-decay-5e-4": (replace(START, weight_decay=5e-4), "Five times the weight decay."),
+    "decay-0.999": (
+        replace(START, decay=0.999),
+        "An average of twice the length: 1,000 steps, or two and a half epochs.",
+    ),
+    "plateau": (
+        PLATEAU,
+        "ReduceLROnPlateau from 0.05 with a patience of 2, and no average, for one cycle.",
+    ),
+    "plateau-light": (
+        replace(PLATEAU, rotation=7, shift=0.05, scale=0.05, shear=0),
+        "`plateau` with lighter images: 7 degrees, shifts and scales of 5 %, no shear.",
+    ),
+    "plateau-batch-64": (replace(PLATEAU, batch_size=64), "`plateau` with batches of 64."),
+    "plateau-patience-1": (replace(PLATEAU, patience=1), "`plateau` with a patience of 1."),
+}
+
+
+def results_of(name):
+    """Return what the runs of a row have written, by seed."""
+    paths = (RESULTS / "ablation" / name).glob("seed-*.json")
+    results = [json.loads(path.read_text()) for path in paths]
+    return sorted(results, key=lambda result: result["settings"]["seed"])
+
+
+def compared(results, start):
+    """Return the summary of a row, with its gain over the start: the mean over common seeds."""
+    report = summary(results)
+    before = dict(zip(*(summary(start)[name] for name in ("seeds", "last_epoch")), strict=True))
+    pairs = zip(report["seeds"], report["last_epoch"], strict=True)
+    gains = [accuracy - before[seed] for seed, accuracy in pairs if seed in before]
+    bare = [result["without_averaging"]["accuracy"] for result in results if averaged(result)]
+    report["gain"] = statistics.mean(gains)
+    report["without_averaging"] = bare
+    return report
+
+
+def averaged(result):
+    """Say whether a run took an average of its weights."""
+    return "without_averaging" in result
+
+
+def table(report):
+    """Return the report as a Markdown table, a sentence for each row."""
+    lines = [
+        "| | last epoch, mean ± spread | gain | loss | first at 99.4 % | s a run | what differs |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for name, row in report.items():
+        reached = [str(epoch or "never") for epoch in row["first_at_target"]]
+        lines.append(
+            f"| {name} | {row['mean']:.3f} ± {row['spread']:.3f} | {row['gain']:+.3f} | "
+            f"{statistics.mean(row['test_loss']):.4f} | {', '.join(reached)} | "
+            f"{statistics.median(row['seconds']):.0f} | {ROWS[name][1]} |"
+        )
+    bare = report["start"]["without_averaging"]
+    lines.append(
+        f"| start, bare | {statistics.mean(bare):.3f} ± {statistics.stdev(bare):.3f} | "
+        f"{statistics.mean(bare) - report['start']['mean']:+.3f} | | | | "
+        "The same runs as `start`, the weights of the last step for their average. |"
+    )
+    return "\n".join(lines) + "\n\n" + caption(report["start"]) + "\n"
+
+
+def main():
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description="Measure each choice on validation images.")
+    parser.add_argument("--root", help="folder with MNIST/raw/ (else MNIST_ROOT, data/, download)")
+    parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    root = str(utils.find_mnist(options.root, "full").root)
+    runs = [
+        Run(
+            f"ablation/{name}",
+            ROWS[name][0].net,
+            ROWS[name][0].recipe,
+            seed,
+            split="validation",
+            val_size=10_000,
+            root=root,
+        )
+        for name in options.only
+        for seed in options.seeds
+    ]
+    train_all(runs, options.processes)
+    rows = {name: results_of(name) for name in ROWS}
+    report = {name: compared(results, rows["start"]) for name, results in rows.items() if results}
+    text = table(report)
+    utils.write_atomically(RESULTS / "ablation.json", json.dumps(report, indent=1).encode() + b"\n")
+    utils.write_atomically(RESULTS / "ablation.md", text.encode())
+    print("\n" + text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,312 @@
+"""A network and a recipe over several seeds: what the last epoch reaches, and how much it varies.
+
+    python benchmarks/seeds.py --net net5 --recipe best --seeds 1-10 [--root FOLDER]
+    torchrun --nproc-per-node 2 benchmarks/seeds.py --net net5 --recipe best --seeds 1-10
+
+Writes results/NAME/seed-N.json for each run, and over all of them results/NAME.json and NAME.md.
+Runs go side by side in processes that share the threads; under torchrun each rank takes its share
+of the seeds, and rank 0 writes the table. What an interrupted sweep has done is not done again:
+whole runs are taken from results/, a run under way goes on from its checkpoint in runs/sweeps/.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import utils  # noqa: E402
+from recipes import RECIPES  # noqa: E402
+from train import NETS  # noqa: E402
+
+TARGET = 99.4  # per cent
+RESULTS, STATES = HERE / "results", HERE.parent / "runs" / "sweeps"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: `net` and `recipe` are called for a fresh network and its Recipe.
+
+    With `split` "test" the test set is tested after every epoch, and `val_size` images, if any, are
+    held out to drive ReduceLROnPlateau; with "validation" the images held out are what is tested,
+    and the test set stays out of it.
+    """
+
+    name: str
+    net: Callable
+    recipe: Callable
+    seed: int
+    split: str = "test"
+    val_size: int = 0
+    epochs: int = 15
+    root: str | None = None
+    device: str = "cpu"
+
+    @property
+    def result(self):
+        """The file that keeps the history and what it came from."""
+        return RESULTS / self.name / f"seed-{self.seed}.json"
+
+    @property
+    def state(self):
+        """The file that keeps where the run is, and in the end the weights."""
+        return STATES / self.name / f"seed-{self.seed}.pt"
+
+
+def train(run, threads):
+    """Do a run, or what is left of it, with so many threads; return its result as a dict."""
+    torch.set_num_threads(threads)
+    utils.set_seed(run.seed)
+    recipe = run.recipe()
+    train_loader, training_set, *held_out, test_loader, _ = utils.data_loader(
+        recipe.train_transforms,
+        recipe.test_transforms,
+        recipe.batch_size,
+        root=run.root,
+        device=run.device,
+        seed=run.seed,
+        val_size=run.val_size,
+    )
+    val_loader = held_out[0] if held_out else None
+    if run.split == "validation":
+        test_loader, val_loader = val_loader, None
+    net = run.net().to(run.device)
+    optimizer = recipe.optimizer(net.parameters())
+    scheduler = recipe.scheduler(optimizer, run.epochs, len(train_loader))
+    averaged = recipe.averaged(net)
+
+    history = utils.History()
+    state = utils.RunState(
+        net, averaged, optimizer, scheduler, train_loader, test_loader, history, val_loader
+    )
+    settings = {"name": run.name, "recipe": run.recipe.__name__, "seed": run.seed}
+    settings |= {"split": run.split, "val_size": run.val_size}
+    settings |= {"training_images": len(training_set), "source": training_set.source}
+    settings |= {"fingerprint": fingerprint(state, recipe.loss_function), "epochs": run.epochs}
+    if run.result.exists():
+        kept = json.loads(run.result.read_text())
+        if any(kept["settings"].get(name) != value for name, value in settings.items()):
+            raise ValueError(f"{run.result} is of another run: move it away, or name another --out")
+        return kept
+
+    run.state.parent.mkdir(parents=True, exist_ok=True)
+    run.result.parent.mkdir(parents=True, exist_ok=True)
+    utils.fit(
+        net,
+        run.device,
+        train_loader,
+        test_loader,
+        optimizer,
+        run.epochs,
+        scheduler,
+        val_loader=val_loader,
+        averaged=averaged,
+        loss_function=recipe.loss_function,
+        checkpoint=run.state,
+        resume=True,
+        settings=settings,
+        history=history,
+        progress=False,
+        verbose=False,
+    )
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    result = {"settings": settings | {"parameters": parameters} | utils.environment(run.device)}
+    result["history"] = asdict(history)
+    if averaged is not None:  # the same run without the average, for comparison
+        bare = utils.test_model(net, run.device, test_loader, verbose=False)
+        result["without_averaging"] = bare._asdict()
+    utils.write_atomically(run.result, json.dumps(result, indent=1).encode() + b"\n")
+    return result
+
+
+def fingerprint(state, loss_function):
+    """Return a digest of what makes a run: layers, optimizer, schedule, loss, images."""
+    described = utils.run_settings(state, loss_function)
+    schedule = {} if state.scheduler is None else state.scheduler.state_dict()
+    described |= {name: str(schedule.get(name)) for name in utils.SCHEDULE_CONSTANTS}
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def train_all(runs, processes):
+    """Do runs side by side; return their results in order. Tells of each that is done."""
+    processes = min(processes, len(runs))
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    context = multiprocessing.get_context("spawn")  # CUDA cannot be used in a forked process
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        results = []
+        for run, result in zip(runs, pool.map(train, runs, [threads] * len(runs)), strict=True):
+            tested = result["history"]["test_accuracy"]
+            print(f"{run.name}, seed {run.seed}: last epoch {tested[-1]:.2f}%", flush=True)
+            results.append(result)
+    return results
+
+
+def summary(results):
+    """Return what runs that differ in their seeds come to; accuracies in per cent."""
+    histories = [utils.History(**result["history"]) for result in results]
+    all_settings = [result["settings"] for result in results]
+    last = [history.test_accuracy[-1] for history in histories]
+    best = [max(history.test_accuracy) for history in histories]
+    settings = all_settings[0]
+    return {
+        "parameters": settings["parameters"],
+        "split": settings["split"],
+        "training_images": settings["training_images"],
+        "epochs": settings["epochs"],
+        "seeds": [settings["seed"] for settings in all_settings],
+        "last_epoch": last,
+        "mean": statistics.mean(last),
+        "spread": statistics.stdev(last) if len(last) > 1 else 0.0,
+        "minimum": min(last),
+        "test_loss": [history.test_loss[-1] for history in histories],
+        "best_epoch": [history.best_epoch for history in histories],
+        "best_accuracy": best,
+        "first_at_target": [first_at(history.test_accuracy, TARGET) for history in histories],
+        "seconds": [sum(history.seconds) for history in histories],
+        "environment": {
+            name: " or ".join(sorted({str(settings[name]) for settings in all_settings}))
+            for name in ("device", "hardware", "threads", "python", "torch", "torchvision")
+        },
+    }
+
+
+def first_at(accuracies, target):
+    """Return the first epoch, counted from 1, with this accuracy or more, or None."""
+    return next((n for n, value in enumerate(accuracies, 1) if value >= target), None)
+
+
+HEADER = (
+    "| | parameters | seeds | last epoch, mean ± spread | lowest | luckiest epoch | "
+    f"first at {TARGET} % | s a run |\n"
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+)
+
+
+def row(name, table):
+    """Return a summary as a row of a Markdown table."""
+    reached = [epoch for epoch in table["first_at_target"] if epoch is not None]
+    first = f"epoch {min(reached)} to {max(reached)}" if reached else "never"
+    if 0 < len(reached) < len(table["seeds"]):
+        first += f", {len(reached)} of {len(table['seeds'])}"
+    return (
+        f"| {name} | {table['parameters']:,} | {len(table['seeds'])} | "
+        f"{table['mean']:.2f} ± {table['spread']:.2f} | {table['minimum']:.2f} | "
+        f"{max(table['best_accuracy']):.2f} | {first} | {statistics.median(table['seconds']):.0f} |"
+    )
+
+
+def caption(table):
+    """Return the lines below a table: what was tested, and on what machine."""
+    tested = "the 10,000 test images" if table["split"] == "test" else "training images held out"
+    about = table["environment"]
+    return (
+        f"Accuracy in per cent on {tested}, after {table['epochs']} epochs of "
+        f"{table['training_images']:,} images; the spread is the standard deviation over seeds. "
+        f"{about['hardware']}, {about['device']}, {about['threads']} "
+        f"thread{'s' * (about['threads'] != '1')} a run, torch {about['torch']}, "
+        f"torchvision {about['torchvision']}."
+    )
+
+
+def parse_arguments(arguments=None):
+    """Return the options as a namespace; `seeds` a list."""
+    parser = argparse.ArgumentParser(description="Train over several seeds, and keep a table.")
+    parser.add_argument("--net", choices=NETS, default="net5")
+    parser.add_argument("--width", type=int, help="of net5 (default: its own)")
+    parser.add_argument("--recipe", choices=RECIPES, default="best")
+    parser.add_argument("--seeds", type=seed_list, default=[1, 2, 3], help="such as 1-10 or 1,4,5")
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--split", choices=("test", "validation"), default="test")
+    parser.add_argument("--val-size", type=int, help="images held out (0; 10,000 for validation)")
+    parser.add_argument("--processes", type=int, help="runs side by side (one a core; one on CUDA)")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--root", help="folder with MNIST/raw/ (else MNIST_ROOT, data/, download)")
+    parser.add_argument("--source", choices=("auto", "full", "sample"), default="full")
+    parser.add_argument("--out", help="name below results/ (else NET-RECIPE)")
+    options = parser.parse_args(arguments)
+    if options.width is not None and options.net != "net5":
+        parser.error(f"--width is net5's, got it with {options.net}")
+    if options.val_size is None:
+        options.val_size = 10_000 if options.split == "validation" else 0
+    if options.split == "validation" and not options.val_size:
+        parser.error("--split validation needs --val-size of at least 1, got 0")
+    return options
+
+
+def seed_list(text):
+    """Return the seeds that a text such as "1-3,7" names."""
+    seeds = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        seeds += range(int(first), int(last or first) + 1)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"expected seeds such as 1-10, each once, got {text!r}")
+    return seeds
+
+
+def main(arguments=None):
+    """Run the command line."""
+    options = parse_arguments(arguments)
+    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    try:
+        utils.check_integer("--epochs", options.epochs, minimum=1)
+        device = utils.get_device(options.device)
+        found = utils.find_mnist(options.root, options.source)
+        processes = options.processes or (1 if device.type == "cuda" else os.cpu_count() or 1)
+        utils.check_integer("--processes", processes, minimum=1)
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.exit(f"seeds.py: error: {error}")
+    if ranks > 1 and device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    net = NETS[options.net]
+    width = "" if options.width is None else f"-width{options.width}"
+    default = f"{options.net}{width}-{options.recipe}"
+    default += "-validation" if options.split == "validation" else ""
+    runs = [
+        Run(
+            options.out or default,
+            net if options.width is None else partial(net, width=options.width),
+            RECIPES[options.recipe],
+            seed,
+            options.split,
+            options.val_size,
+            options.epochs,
+            str(found.root),
+            str(device),
+        )
+        for seed in options.seeds
+    ]
+    mine = list(islice(runs, rank, None, ranks))
+    if ranks > 1:
+        torch.distributed.init_process_group("gloo", timeout=timedelta(days=1))
+        for run in mine:
+            train(run, torch.get_num_threads())
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+        if rank > 0:
+            return
+    results = train_all(runs, processes)  # after torchrun: reads what the ranks have written
+    table = summary(results)
+    name = RESULTS / runs[0].name
+    text = HEADER + row(runs[0].name, table) + "\n\n" + caption(table) + "\n"
+    utils.write_atomically(name.with_suffix(".json"), json.dumps(table, indent=1).encode() + b"\n")
+    utils.write_atomically(name.with_suffix(".md"), text.encode())
+    print("\n" + text)
+
+
+if __name__ == "__main__":
+    main()

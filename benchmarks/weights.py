@@ -1,0 +1,104 @@
+"""Ship weights: of a sweep's seeds, those with the highest validation accuracy, to weights/.
+
+    python benchmarks/weights.py net5 --sweep net5-best-val [--root FOLDER]
+
+The sweep is one of seeds.py with images held out (--val-size). Writes weights/NAME.pt and its
+entry in weights/metadata.json. The test set has no say in the choice; it is tested afterwards.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import sys
+
+import torch
+from seeds import HERE, RESULTS, STATES
+
+import utils
+from model import Net5
+from recipes import RECIPES
+
+WEIGHTS = HERE.parent / "weights"
+
+
+def chosen(sweep):
+    """Return the result of the seed whose last epoch has the highest validation accuracy.
+
+    Of equals the one with the lower validation loss. Raises ValueError without validation.
+    """
+    results = [json.loads(path.read_text()) for path in sorted((RESULTS / sweep).glob("seed-*"))]
+    if not results or not all(result["history"]["val_loss"] for result in results):
+        raise ValueError(f"expected runs with validation images in {RESULTS / sweep}")
+
+    def validation(result):
+        history = result["history"]
+        return history["val_accuracy"][-1], -history["val_loss"][-1]
+
+    return max(results, key=validation)
+
+
+def entry_for(name, sweep, width, weights, result, loader):
+    """Return the bytes of the weights and what metadata.json says of them."""
+    net = Net5(width)
+    net.load_state_dict(weights)
+    buffer = io.BytesIO()
+    torch.save(weights, buffer)
+    test = utils.test_model(net, "cpu", loader)
+    settings, history = result["settings"], result["history"]
+    return buffer.getvalue(), {
+        "name": name,
+        "file": f"{name}.pt",
+        "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+        "net": "Net5",
+        "width": width,
+        "parameters": sum(parameter.numel() for parameter in net.parameters()),
+        "recipe": settings["recipe"],
+        "epochs": settings["epochs"],
+        "seed": settings["seed"],
+        "seeds_chosen_from": len(list((RESULTS / sweep).glob("seed-*"))),
+        "training_images": settings["training_images"],
+        "validation_accuracy": history["val_accuracy"][-1],
+        "test_accuracy": test.accuracy,
+        "test_loss": test.loss,
+        "normalisation": {"mean": 0.1307, "std": 0.3081},
+        "torch": settings["torch"],
+        "torchvision": settings["torchvision"],
+        "hardware": settings["hardware"],
+    }
+
+
+def main(arguments=None):
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description="Ship the weights of a sweep.")
+    parser.add_argument("name", help="of the weights, such as net5")
+    parser.add_argument("--sweep", required=True, help="a folder below results/")
+    parser.add_argument("--width", type=int, default=12, help="of its Net5")
+    parser.add_argument("--root", help="folder with MNIST/raw/ (else MNIST_ROOT, data/, download)")
+    options = parser.parse_args(arguments)
+    try:
+        result = chosen(options.sweep)
+        state = STATES / options.sweep / f"seed-{result['settings']['seed']}.pt"
+        weights = utils.tested_weights(utils.load_checkpoint(state))
+        recipe = RECIPES[result["settings"]["recipe"]]()
+        loader = utils.data_loader(
+            recipe.train_transforms,
+            recipe.test_transforms,
+            recipe.batch_size,
+            root=options.root,
+            source="full",
+            device="cpu",
+        )[2]
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.exit(f"weights.py: error: {error}")
+    content, entry = entry_for(options.name, options.sweep, options.width, weights, result, loader)
+    metadata = WEIGHTS / "metadata.json"
+    entries = json.loads(metadata.read_text()) if metadata.exists() else []
+    entries = [kept for kept in entries if kept["name"] != options.name] + [entry]
+    utils.write_atomically(WEIGHTS / entry["file"], content)
+    utils.write_atomically(metadata, json.dumps(entries, indent=1).encode() + b"\n")
+    print(f"{WEIGHTS / entry['file']}: seed {entry['seed']}, {entry['test_accuracy']:.2f}%")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Each recipe as its docstring and the README describe it."""
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchvision import transforms
+
+import batched
+import model as networks
+import utils
+from recipes import RECIPES, moving_average
+
+
+def made(name, net=None, epochs=15, steps=469):
+    """Return a recipe, its optimizer and its scheduler for a network."""
+    recipe = RECIPES[name]()
+    optimizer = recipe.optimizer((net or networks.Net5()).parameters())
+    return recipe, optimizer, recipe.scheduler(optimizer, epochs, steps)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_trains_on_the_device(name, small_loaders):
+    torch.manual_seed(0)
+    net = networks.Net5()
+    recipe = RECIPES[name]()
+    train_loader, test_loader = small_loaders(recipe.train_transforms)
+    assert isinstance(train_loader, batched.DeviceLoader)
+    recipe, optimizer, scheduler = made(name, net, epochs=2, steps=len(train_loader))
+    history = utils.fit(
+        net,
+        "cpu",
+        train_loader,
+        test_loader,
+        optimizer,
+        2,
+        scheduler,
+        averaged=recipe.averaged(net),
+        loss_function=recipe.loss_function,
+        progress=False,
+        verbose=False,
+    )
+    assert history.train_loss[1] < history.train_loss[0]
+
+
+@pytest.mark.parametrize("name", ["baseline", "rotation", "plateau"])
+def test_the_exercise_trains_by_plain_sgd(name):
+    recipe, optimizer, _ = made(name)
+    settings = optimizer.param_groups[0]
+    assert type(optimizer) is torch.optim.SGD
+    assert (settings["lr"], settings["momentum"], settings["weight_decay"]) == (0.01, 0.9, 0)
+    assert (recipe.batch_size, recipe.averaged(None)) == (128, None)
+
+
+def test_what_tells_the_exercise_s_recipes_apart():
+    assert made("baseline")[2] is None
+    assert made("rotation")[2] is None
+    scheduler = made("plateau")[2]
+    assert type(scheduler) is ReduceLROnPlateau
+    assert (scheduler.patience, scheduler.factor) == (2, 0.1)
+    kinds = [type(step) for step in RECIPES["baseline"]().train_transforms.transforms]
+    assert kinds == [transforms.ToTensor, transforms.Normalize]
+    rotated = RECIPES["rotation"]().train_transforms.transforms[0]
+    assert rotated.degrees == [-7.0, 7.0]
+
+
+def test_the_best_recipe_goes_up_and_down_once():
+    _, optimizer, scheduler = made("best", epochs=3, steps=100)
+    rates = []
+    for _ in range(300):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    peak = rates.index(max(rates))
+    assert rates[:peak] == sorted(rates[:peak])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert rates[0] == pytest.approx(max(rates) / 25)
+    assert optimizer.param_groups[0]["lr"] < max(rates) / 1000
+
+
+def test_no_recipe_augments_the_test_images():
+    for recipe in (made() for made in RECIPES.values()):
+        kinds = [type(step) for step in recipe.test_transforms.transforms]
+        assert kinds == [transforms.ToTensor, transforms.Normalize]
+
+
+def test_the_average_forgets_the_start_then_keeps_its_decay():
+    net = torch.nn.Linear(1, 1, bias=False)
+    averaged, expected = moving_average(0.5)(net), None
+    for n in range(9):
+        with torch.no_grad():
+            net.weight.fill_(n)
+        averaged.update_parameters(net)
+        decay = min(0.5, (1 + n) / (10 + n))
+        expected = n if expected is None else decay * expected + (1 - decay) * n
+        assert averaged.module.weight.item() == pytest.approx(expected)
+
+
+def test_the_average_takes_in_batch_norm_s_statistics():
+    net = networks.Net5()
+    averaged = moving_average(0.9)(net)
+    averaged.update_parameters(net)
+    with torch.no_grad():
+        net(torch.randn(16, 1, 28, 28) + 3)
+    before = averaged.module.features[0][2].running_mean.clone()
+    averaged.update_parameters(net)
+    assert not torch.equal(averaged.module.features[0][2].running_mean, before)

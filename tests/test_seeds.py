@@ -1,0 +1,230 @@
+"""Sweeps over seeds: their figures, their tables, and that nothing is trained twice."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import REPOSITORY
+
+sys.path.append(str(REPOSITORY / "benchmarks"))
+
+import seeds
+
+import model as networks
+import utils
+from recipes import RECIPES
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A place of its own for results and checkpoints."""
+    monkeypatch.setattr(seeds, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(seeds, "STATES", tmp_path / "states")
+    return tmp_path
+
+
+@pytest.fixture
+def run_of(here, small_root):
+    """Make a run of two epochs on the small set: `run_of(seed, ...)`."""
+
+    def make(seed=1, recipe="best", net=networks.Net5, **settings):
+        settings = {"epochs": 2, "root": str(small_root), "name": "sweep"} | settings
+        return seeds.Run(net=net, recipe=RECIPES[recipe], seed=seed, **settings)
+
+    return make
+
+
+def results_of(*accuracies):
+    """Return results of made-up runs, one for each list of test accuracies."""
+    settings = {"parameters": 7_216, "split": "test", "training_images": 60_000, "epochs": 2}
+    settings |= {"device": "cpu", "hardware": "a computer", "threads": 1, "python": "3"}
+    settings |= {"torch": "2.15.0", "torchvision": "0.29.2"}
+    return [
+        {
+            "settings": settings | {"seed": seed},
+            "history": {
+                "test_accuracy": values,
+                "test_loss": [0.02] * len(values),
+                "seconds": [10.0] * len(values),
+            },
+        }
+        for seed, values in enumerate(accuracies, 1)
+    ]
+
+
+def test_the_figures_of_a_table():
+    table = seeds.summary(results_of([99.3, 99.5], [99.4, 99.1], [99.0, 99.6]))
+    assert table["mean"] == pytest.approx(99.4)
+    assert table["spread"] == pytest.approx(0.2645751)  # of a sample: divided by n - 1
+    assert (table["minimum"], table["best_accuracy"]) == (99.1, [99.5, 99.4, 99.6])
+    assert (table["best_epoch"], table["first_at_target"]) == ([2, 1, 2], [2, 1, 2])
+    assert table["seconds"] == [20.0] * 3
+    row = seeds.row("Net5", table)
+    assert row == "| Net5 | 7,216 | 3 | 99.40 ± 0.26 | 99.10 | 99.60 | epoch 1 to 2 | 20 |"
+    assert row.count("|") == seeds.HEADER.splitlines()[0].count("|")
+    assert "60,000 images" in seeds.caption(table)
+    assert "a computer" in seeds.caption(table)
+
+
+def test_a_target_that_not_all_reach():
+    assert "| never |" in seeds.row("", seeds.summary(results_of([98.0, 99.0])))
+    some = seeds.row("", seeds.summary(results_of([98.0, 99.0], [99.0, 99.4])))
+    assert "| epoch 2 to 2, 1 of 2 |" in some
+
+
+def test_a_table_of_runs_on_different_machines_says_so():
+    results = results_of([99.0], [99.0])
+    results[1]["settings"]["threads"] = 2
+    assert "1 or 2 threads" in seeds.caption(seeds.summary(results))
+
+
+@pytest.mark.parametrize("text, expected", [("1-3", [1, 2, 3]), ("7", [7]), ("1,4-5", [1, 4, 5])])
+def test_seeds_by_name(text, expected):
+    assert seeds.seed_list(text) == expected
+
+
+@pytest.mark.parametrize("text", ["3-1", "1,1", "one", ""])
+def test_seeds_that_are_none(text):
+    with pytest.raises(ValueError):
+        seeds.seed_list(text)
+
+
+def test_a_run_keeps_what_it_came_to(run_of, small_loaders):
+    run = run_of()
+    result = seeds.train(run, threads=1)
+    assert json.loads(run.result.read_text()) == result
+    assert result["settings"]["parameters"] == 7_216
+    assert result["settings"]["source"] == "sample"
+    assert len(result["history"]["test_accuracy"]) == 2
+    net = networks.Net5()
+    net.load_state_dict(utils.tested_weights(utils.load_checkpoint(run.state)))
+    test = utils.test_model(net, "cpu", small_loaders()[1], verbose=False)
+    assert test.accuracy == pytest.approx(result["history"]["test_accuracy"][-1])
+    assert set(result["without_averaging"]) == {"loss", "accuracy"}
+
+
+def test_a_run_that_is_done_is_not_done_again(run_of, monkeypatch):
+    first = seeds.train(run_of(), threads=1)
+    monkeypatch.setattr(utils, "fit", None)
+    assert seeds.train(run_of(), threads=1) == first
+    with pytest.raises(ValueError, match="of another run"):
+        seeds.train(run_of(recipe="plateau"), threads=1)
+    with pytest.raises(ValueError, match="of another run"):
+        seeds.train(run_of(epochs=3), threads=1)
+
+
+def test_an_interrupted_run_goes_on(run_of, monkeypatch):
+    whole = seeds.train(run_of(), threads=1)
+    save, saved = utils.save_checkpoint, []
+
+    def save_once(path, state):
+        if saved:
+            raise KeyboardInterrupt
+        saved.append(path)
+        save(path, state)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(utils, "save_checkpoint", save_once)
+        seeds.train(run_of(name="again"), threads=1)
+    assert not run_of(name="again").result.exists()
+    again = seeds.train(run_of(name="again"), threads=1)
+    for name in ("train_loss", "test_loss", "test_accuracy"):
+        assert again["history"][name] == whole["history"][name]
+
+
+def test_validation_leaves_the_test_set_out(run_of, monkeypatch):
+    tested = []
+    infer = utils.infer
+
+    def spy(net, device, loader):
+        tested.append(loader)
+        return infer(net, device, loader)
+
+    monkeypatch.setattr(utils, "infer", spy)
+    result = seeds.train(run_of(split="validation", val_size=100), threads=1)
+    assert result["settings"]["training_images"] == 200
+    assert {len(loader.dataset) for loader in tested} == {100}
+    assert result["history"]["val_loss"] == []
+
+
+def test_held_out_images_beside_the_test_set(run_of):
+    result = seeds.train(run_of(val_size=100), threads=1)
+    assert len(result["history"]["val_accuracy"]) == len(result["history"]["test_accuracy"]) == 2
+
+
+def sweep(folder, root, *command):
+    """Run seeds.py from a copy of the repository's code; return its table."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+    options = "--source auto --epochs 1 --seeds 1-2 --net net4 --recipe plateau --processes 2"
+    script = folder / "benchmarks" / "seeds.py"
+    done = subprocess.run(
+        [sys.executable, *command, script, "--root", root, "--device", "cpu", *options.split()],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=170,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "benchmarks" / "results" / "net4-plateau.json").read_text())
+
+
+@pytest.fixture
+def code(tmp_path):
+    """Copy what a sweep needs to a folder of its own; return a maker of such folders."""
+
+    def make(name):
+        folder = tmp_path / name
+        (folder / "benchmarks").mkdir(parents=True)
+        for file in (*REPOSITORY.glob("*.py"), REPOSITORY / "benchmarks" / "seeds.py"):
+            target = folder / file.relative_to(REPOSITORY)
+            target.write_bytes(file.read_bytes())
+        return folder
+
+    return make
+
+
+def test_processes_and_ranks_come_to_the_same(code, small_root):
+    by_processes = sweep(code("processes"), small_root)
+    by_ranks = sweep(code("ranks"), small_root, "-m", "torch.distributed.run", "--nproc-per-node=2")
+    assert by_processes["seeds"] == [1, 2]
+    for name in ("last_epoch", "test_loss", "parameters"):
+        assert by_processes[name] == by_ranks[name]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--width", "8", "--net", "net4"], "--width is net5's"),
+        (["--split", "validation", "--val-size", "0"], "needs --val-size of at least 1"),
+        (["--seeds", "3-1"], "seeds"),
+    ],
+)
+def test_options_that_do_not_go_together(options, message, capsys):
+    with pytest.raises(SystemExit):
+        seeds.parse_arguments(options)
+    assert message in capsys.readouterr().err
+
+
+def test_threads_are_divided(monkeypatch):
+    asked = []
+
+    class Pool:
+        def __init__(self, processes, mp_context):
+            asked.append(processes)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def map(self, function, runs, threads):
+            asked.extend(threads)
+            return results_of(*[[99.0]] * len(runs))
+
+    monkeypatch.setattr(seeds, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    seeds.train_all([seeds.Run("a", None, None, seed) for seed in range(3)], processes=4)
+    assert asked == [3, 5, 5, 5]
