@@ -94,55 +94,42 @@ class Net3(Net2):
 
 
 class Net4(DigitNet):
-    """Under 8,000 parameters: a 1x1 transition to few channels, and one more convolution."""
-
-    def __init__(self, dropout=0.05):
-        super().__init__()
-        block = partial(conv_block, dropout=dropout)
-        self.features = nn.Sequential(
-            block(1, 8, padding=1),  # 28x28x8  RF 3
-            block(8, 12, padding=1),  # 28x28x12  RF 5
-            nn.Conv2d(12, 6, kernel_size=1),  # 28x28x6  RF 5
-            nn.MaxPool2d(2),  # 14x14x6  RF 6
-            block(6, 12),  # 12x12x12  RF 10
-            block(12, 12),  # 10x10x12  RF 14
-            block(12, 12, padding=1),  # 10x10x12  RF 18
-            nn.MaxPool2d(2),  # 5x5x12  RF 20
-            block(12, 12),  # 3x3x12  RF 28
-            block(12, 12, padding=1),  # 3x3x12  RF 36
-        )
-        self.classifier = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),  # 1x1x12  RF 44
-            nn.Conv2d(12, 10, kernel_size=1),  # 1x1x10  RF 44
-        )
-
-
-class Net5(DigitNet):
-    """Net4's layers without dropout, for Step 3 regularises by the images instead.
+    """Under 8,000 parameters: a 1x1 transition to few channels, and one more convolution.
 
     `width` is the number of channels of most layers; the sizes below are those of the default.
-    Raises ValueError for a width below 2, TypeError for one that is no integer.
+    Raises TypeError or ValueError for a width that is no integer of at least 2.
     """
 
-    def __init__(self, width=12):
+    def __init__(self, dropout=0.05, width=12):
         super().__init__()
         if not isinstance(width, int) or isinstance(width, bool):
             raise TypeError(f"expected width as an integer, got {width!r}")
         if width < 2:
             raise ValueError(f"expected width of at least 2, got {width}")
+        block = partial(conv_block, dropout=dropout)
         self.features = nn.Sequential(
-            conv_block(1, 8, padding=1),  # 28x28x8  RF 3
-            conv_block(8, width, padding=1),  # 28x28x12  RF 5
+            block(1, 8, padding=1),  # 28x28x8  RF 3
+            block(8, width, padding=1),  # 28x28x12  RF 5
             nn.Conv2d(width, width // 2, kernel_size=1),  # 28x28x6  RF 5
             nn.MaxPool2d(2),  # 14x14x6  RF 6
-            conv_block(width // 2, width),  # 12x12x12  RF 10
-            conv_block(width, width),  # 10x10x12  RF 14
-            conv_block(width, width, padding=1),  # 10x10x12  RF 18
+            block(width // 2, width),  # 12x12x12  RF 10
+            block(width, width),  # 10x10x12  RF 14
+            block(width, width, padding=1),  # 10x10x12  RF 18
             nn.MaxPool2d(2),  # 5x5x12  RF 20
-            conv_block(width, width),  # 3x3x12  RF 28
-            conv_block(width, width, padding=1),  # 3x3x12  RF 36
+            block(width, width),  # 3x3x12  RF 28
+            block(width, width, padding=1),  # 3x3x12  RF 36
         )
         self.classifier = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),  # 1x1x12  RF 44
             nn.Conv2d(width, 10, kernel_size=1),  # 1x1x10  RF 44
         )
+
+
+class Net5(Net4):
+    """Net4 without dropout: Step 3 regularises it by the images instead.
+
+    At the default width of 12 it has 7,216 parameters, at 8 it has 3,534.
+    """
+
+    def __init__(self, width=12):
+        super().__init__(dropout=0.0, width=width)

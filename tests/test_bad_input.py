@@ -83,6 +83,8 @@ CALLS = [
     (lambda root: networks.Net1()(torch.zeros(1, 28, 28)), ValueError, "got (1, 28, 28)"),
     (lambda root: networks.Net5()(torch.zeros(2, 1, 28, 28).long()), TypeError, "got torch.int64"),
     (lambda root: networks.Net5()(None), TypeError, "tensor, got NoneType"),
+    (lambda root: networks.Net5(width=1), ValueError, "width of at least 2, got 1"),
+    (lambda root: networks.Net5(width=12.0), TypeError, "width as an integer, got 12.0"),
     (lambda root: utils.load_checkpoint(root / "none.pt"), FileNotFoundError, "none.pt"),
     (lambda root: batched.steps_of(None), batched.UnbatchableError, "NoneType has no batched"),
 ]

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import model as networks
 import utils
-from recipes import RECIPES, plateau
+from recipes import plateau
 
 
 def tensors(n=150, seed=0):
@@ -302,7 +302,8 @@ def test_history_is_plain_floats_and_survives_a_file(tmp_path, small_loaders, ca
     assert history.source == "sample"
     assert len(history) == 3
     assert 1 <= history.best_epoch <= 3
-    lists = [value for value in vars(history).values() if isinstance(value, list)]
+    assert (history.val_loss, history.val_accuracy) == ([], [])
+    lists = [value for value in vars(history).values() if isinstance(value, list) and value]
     assert len(lists) == 6
     assert all(type(number) is float for numbers in lists for number in numbers)
     history.save(tmp_path / "history.json")
@@ -345,16 +346,19 @@ def test_no_state_stays_in_the_modules(small_loaders):
     assert {name: repr(value) for name, value in vars(utils).items()} == before
 
 
-def test_recipes_are_the_exercises():
-    assert list(RECIPES) == ["baseline", "rotation", "plateau"]
-    optimizer = plateau().optimizer(Linear().parameters())
-    scheduler = plateau().scheduler(optimizer)
-    assert (optimizer.defaults["lr"], optimizer.defaults["momentum"]) == (0.01, 0.9)
-    assert (type(scheduler), scheduler.patience, scheduler.factor) == (ReduceLROnPlateau, 2, 0.1)
-    assert RECIPES["rotation"]().scheduler(optimizer) is None
-    assert "RandomRotation" in str(plateau().train_transforms)
-    assert "RandomRotation" not in str(plateau().test_transforms)
-    assert "RandomRotation" not in str(RECIPES["baseline"]().train_transforms)
+def test_validation_images_drive_the_plateau(small_loaders, monkeypatch):
+    net, (train_loader, test_loader) = networks.Net4(), small_loaders()
+    val_loader, optimizer, told = loader_of(32), sgd(net), []
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    monkeypatch.setattr(scheduler, "step", told.append)
+    arguments = (net, "cpu", train_loader, test_loader, optimizer, 2, scheduler)
+    history = utils.fit(*arguments, val_loader=val_loader, progress=False)
+    assert told == history.val_loss
+    assert history.val_loss[-1] == utils.test_model(net, "cpu", val_loader).loss
+    assert history.test_loss[-1] == utils.test_model(net, "cpu", test_loader).loss
+    told.clear()
+    history = utils.fit(*arguments, progress=False)
+    assert told == history.test_loss
 
 
 # --- Devices -----------------------------------------------------------------------------------

@@ -24,8 +24,9 @@ def rows_of(net_class):
         for owner in net_class.__mro__
         if "__init__" in vars(owner) and "self.features" in inspect.getsource(owner)
     )
-    a_row = re.compile(r"\s+((?:conv_)?block\(|nn\.(?!Sequential))")
-    lines = [line for line in source.splitlines() if a_row.match(line)]
+    lines = [
+        line for line in source.splitlines() if re.match(r"\s+(block\(|nn\.(?!Sequential))", line)
+    ]
     rows = [re.search(r",  # (\d+)x(\d+)x(\d+)  RF (\d+)$", line) for line in lines]
     assert all(rows), f"a row without its comment in {net_class.__name__}"
     numbers = [[int(number) for number in row.groups()] for row in rows]
@@ -41,6 +42,18 @@ def test_parameter_count(net_class):
 @pytest.mark.parametrize("net_class", [networks.Net4, networks.Net5])
 def test_the_last_two_stay_below_8000_parameters(net_class):
     assert sum(parameter.numel() for parameter in net_class().parameters()) < 8_000
+
+
+@pytest.mark.parametrize(("width", "parameters"), [(12, 7_216), (8, 3_534)])
+def test_widths_that_the_docstring_names(width, parameters):
+    assert sum(parameter.numel() for parameter in networks.Net5(width).parameters()) == parameters
+    assert f" {width} it has {parameters:,}" in " ".join(networks.Net5.__doc__.split())
+
+
+@pytest.mark.parametrize("width", [2, 3, 7, 20])
+def test_every_width_makes_a_net(width):
+    outputs = networks.Net5(width).eval()(torch.zeros(2, 1, 28, 28))
+    assert outputs.shape == (2, 10)
 
 
 @every_net

@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import model as networks
 import train
 import utils
-from recipes import plateau
+from recipes import RECIPES, plateau
 
 EPOCHS = 4
 
@@ -265,7 +265,8 @@ def test_a_loss_that_breaks_keeps_the_last_good_checkpoint(small_loaders, tmp_pa
 
 
 def arguments(small_root, out, **options):
-    options = {"root": small_root, "out": out, "net": "net5", "batch-size": 32} | options
+    options = {"net": "net5", "recipe": "plateau", "batch-size": 32} | options
+    options |= {"root": small_root, "out": out}
     return [text for name, value in options.items() for text in (f"--{name}", str(value))]
 
 
@@ -282,6 +283,26 @@ def test_train_resumes_and_extends(small_root, tmp_path, capsys):
     alone, cut = results_of(tmp_path / "alone"), results_of(tmp_path / "cut")
     assert alone[0] == cut[0]
     assert all(torch.equal(alone[1][name], cut[1][name]) for name in alone[1])
+
+
+def test_one_cycle_cannot_be_made_longer(small_root, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert train.main(arguments(small_root, out, recipe="best", epochs=1)) == 0
+    assert train.main([*arguments(small_root, out, recipe="best", epochs=2), "--resume"]) == 2
+    assert "the scheduler's total_steps is 20, the checkpoint's 10" in capsys.readouterr().err
+
+
+def test_train_keeps_the_average_where_the_recipe_takes_one(small_root, tmp_path):
+    out = tmp_path / "run"
+    assert train.main(arguments(small_root, out, recipe="best", epochs=2)) == 0
+    history, weights = results_of(out)
+    net = networks.Net5()
+    net.load_state_dict(weights)
+    *_, test_loader, _ = utils.data_loader(
+        *[RECIPES["best"]().test_transforms] * 2, 64, root=small_root, device="cpu"
+    )
+    test = utils.test_model(net, "cpu", test_loader, verbose=False)
+    assert test.loss == pytest.approx(history["test_loss"][-1], rel=1e-4)
 
 
 def test_train_keeps_the_weights_of_the_last_whole_epoch(small_root, tmp_path, monkeypatch):
@@ -324,9 +345,9 @@ def test_stopped_before_anything_is_kept(small_root, tmp_path, monkeypatch, caps
         patched.setattr(utils, "train_model", stop)
         assert train.main(options) == 130
     assert "Stopped before an epoch was complete: nothing is kept." in capsys.readouterr().out
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["net4-plateau-seed1"]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["net5-best-seed1"]
     assert train.main([*options, "--resume"]) == 0
-    assert "runs/net4-plateau-seed1\n" in capsys.readouterr().out.replace("/\n", "\n")
+    assert "runs/net5-best-seed1\n" in capsys.readouterr().out.replace("/\n", "\n")
 
 
 def test_ctrl_c_keeps_the_history_and_says_how_to_go_on(small_root, tmp_path):

@@ -1,0 +1,119 @@
+"""Read handwritten digits from image files: python predict.py FILE ...
+
+Each image, of any size, ink dark or light, is brought to MNIST's form and read by the pretrained
+Net5. --picture FILE keeps what the network saw.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+import hubconf
+import plots
+from recipes import MEAN, STD
+
+SIDE, BOX = 28, 20  # pixels: MNIST's images, and the box that its digits fit into
+
+
+def ink_of(image):
+    """Return how much ink there is at each pixel of a PIL image, float (height, width) in [0, 1].
+
+    The paper is the median of the border, the ink whatever is on that side of it, darker or
+    lighter, where most contrast lies. Raises ValueError for an image of one shade.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = on_paper(image.convert("RGBA"))
+    many_shades = image.mode in ("I", "F", "I;16")
+    grey = np.asarray(image if many_shades else image.convert("L"), dtype=np.float64)
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    difference = grey - np.median(border)
+    darker, lighter = np.maximum(-difference, 0), np.maximum(difference, 0)
+    ink = darker if (darker**2).sum() >= (lighter**2).sum() else lighter
+    if ink.max() < 0.05 * max(np.ptp(grey), np.abs(grey).max(), 1):
+        raise ValueError("expected a digit, got an image of one shade")
+    full = np.quantile(ink[ink > ink.max() / 2], 0.5)  # of the pixels that are surely ink
+    return np.clip((ink / full - 0.2) / 0.7, 0, 1)  # shadows of the paper fall below, strokes fill
+
+
+def on_paper(image):
+    """Return an RGBA image on white where what is drawn is dark, on black where it is light."""
+    *_, alpha = image.split()
+    shades = np.asarray(image.convert("L"), dtype=np.float64)
+    weights = np.asarray(alpha, dtype=np.float64)
+    dark = (shades * weights).sum() <= 127.5 * weights.sum()
+    paper = Image.new("RGBA", image.size, "white" if dark else "black")
+    return Image.alpha_composite(paper, image).convert("L")
+
+
+def to_mnist(image):
+    """Bring a PIL image of one digit to MNIST's form: uint8 (28, 28), white on black.
+
+    As the makers of the set did (LeCun, Cortes and Burges, "The MNIST database"): the digit is
+    fitted into 20x20 pixels with its proportions kept, and its centre of mass put at pixel 14, 14.
+    Raises ValueError for an image without a digit.
+    """
+    ink = ink_of(image)
+    rows, columns = np.flatnonzero(ink.max(axis=1) > 0.5), np.flatnonzero(ink.max(axis=0) > 0.5)
+    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = (max(1, round(BOX * side / max(ink.shape))) for side in ink.shape)
+    digit = Image.fromarray((255 * ink).astype(np.uint8))
+    digit = digit.resize((width, height), Image.Resampling.LANCZOS)
+    pixels = np.asarray(digit, dtype=np.float64)
+    top = round(SIDE / 2 - np.average(np.arange(height), weights=pixels.sum(axis=1)))
+    left = round(SIDE / 2 - np.average(np.arange(width), weights=pixels.sum(axis=0)))
+    top, left = np.clip(top, 0, SIDE - height), np.clip(left, 0, SIDE - width)
+    framed = np.zeros((SIDE, SIDE), dtype=np.uint8)
+    framed[top : top + height, left : left + width] = pixels
+    return torch.from_numpy(framed)
+
+
+@torch.no_grad()
+def read_digits(images, net=None):
+    """Return the probabilities, float (N, 10), of uint8 images (N, 28, 28) in MNIST's form."""
+    net = hubconf.net5(pretrained=True) if net is None else net
+    normalised = (images[:, None].float() / 255 - MEAN[0]) / STD[0]
+    return net.eval()(normalised).exp()
+
+
+def report(path, error):
+    """Print what is wrong with a file, and return True: something failed."""
+    reason = getattr(error, "strerror", None) or error
+    print(f"predict.py: error: {path}: {reason}", file=sys.stderr)
+    return True
+
+
+def main(arguments=None):
+    """Run the command line; return its exit code: 0, or 2 if a file could not be read."""
+    parser = argparse.ArgumentParser(description="Read handwritten digits from image files.")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="an image of one digit")
+    parser.add_argument("--picture", type=Path, help="keep what the network saw in this file")
+    options = parser.parse_args(arguments)
+    names, images, failed = [], [], False
+    for path in options.files:
+        try:
+            with Image.open(path) as image:
+                images.append(to_mnist(image))
+            names.append(path.name)
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            failed = report(path, error)
+    if images:
+        probabilities = read_digits(torch.stack(images))
+        for name, row in zip(names, probabilities, strict=True):
+            print(f"{name}: {row.argmax().item()} ({100 * row.max().item():.1f} %)")
+        if options.picture:
+            read = probabilities.argmax(dim=1).tolist()
+            titles = [f"{name}\n{digit}" for name, digit in zip(names, read, strict=True)]
+            try:
+                plots.plot_digits(images, titles).savefig(options.picture, dpi=150)
+            except (OSError, ValueError) as error:
+                failed = report(options.picture, error)
+    return 2 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

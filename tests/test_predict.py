@@ -1,0 +1,185 @@
+"""Image files through predict.py: MNIST's form, digits drawn in many ways, and files that fail."""
+
+import io
+import itertools
+import re
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+import predict
+import utils
+from recipes import normalised
+
+FONTS = Path(matplotlib.get_data_path(), "fonts", "ttf")
+STYLES = [  # font, height of the image, size of the digit, place, paper, ink
+    ("DejaVuSans.ttf", (60, 60), 40, (20, 8), 255, 0),
+    ("DejaVuSans-Bold.ttf", (200, 300), 90, (180, 70), 255, 40),
+    ("DejaVuSans-Oblique.ttf", (120, 120), 100, (30, 0), 0, 255),
+    ("DejaVuSerif.ttf", (90, 90), 60, (10, 15), 20, 230),
+    ("DejaVuSerif-Bold.ttf", (500, 400), 300, (100, 60), 200, 30),
+    ("DejaVuSansMono.ttf", (40, 40), 30, (12, 2), 245, 60),
+    ("STIXGeneral.ttf", (128, 128), 90, (5, 5), 255, 0),
+    ("STIXGeneralItalic.ttf", (256, 200), 120, (20, 90), 60, 250),
+    ("cmr10.ttf", (150, 150), 120, (60, 10), 255, 10),
+    ("cmss10.ttf", (80, 300), 60, (200, 10), 10, 220),
+]
+
+
+def drawn(digit, font, size, points, place, paper, ink):
+    """Draw a digit: image size (height, width), font size in points, place (x, y)."""
+    image = Image.new("L", size[::-1], paper)
+    writing = ImageFont.truetype(str(FONTS / font), points)
+    ImageDraw.Draw(image).text(place, str(digit), fill=ink, font=writing)
+    return image
+
+
+def save(image, path):
+    image.save(path)
+    return path
+
+
+def test_at_least_95_of_100_drawn_digits(tmp_path, capsys):
+    wanted = list(itertools.product(range(10), enumerate(STYLES)))
+    files = [
+        save(drawn(digit, *style), tmp_path / f"{digit}-{number}.png")
+        for digit, (number, style) in wanted
+    ]
+    assert predict.main([str(path) for path in files]) == 0
+    read = re.findall(r"^(\d)-(\d)\.png: (\d) \(\d+\.\d %\)$", capsys.readouterr().out, re.M)
+    assert len(read) == 100
+    wrong = [
+        f"{truth} as {digit} in {STYLES[int(n)][0]}" for truth, n, digit in read if truth != digit
+    ]
+    assert len(wrong) <= 5, wrong
+
+
+def test_a_digit_of_mnist_comes_back_as_it_was(small_root):
+    *_, test = utils.data_loader(normalised(), normalised(), 64, root=small_root, device="cpu")
+    differences = []
+    for digit in test.data[:40]:
+        large = Image.fromarray(digit.numpy()).resize((280, 280), Image.Resampling.BICUBIC)
+        paper = Image.new("L", (700, 500), 240)
+        paper.paste(large.point(lambda ink: 240 - ink * 220 // 255), (130, 90))
+        again = predict.to_mnist(paper).float()
+        differences.append((again - digit.float()).abs().mean().item())
+    assert np.median(differences) < 8  # of 255: the size of the box was rounded, the ink filled
+
+
+@pytest.mark.parametrize("turn", [lambda image: image, lambda image: image.transpose(0)])
+def test_the_form(turn):
+    digit = predict.to_mnist(turn(drawn(7, *STYLES[1])))
+    assert (digit.shape, digit.dtype) == ((28, 28), torch.uint8)
+    rows, columns = digit.nonzero().unbind(dim=1)
+    assert max(rows.max() - rows.min(), columns.max() - columns.min()) + 1 == 20
+    weights = digit.double() / digit.sum()
+    from_14 = torch.arange(28.0).double() - 14
+    assert abs(weights.sum(dim=1) @ from_14) <= 0.51
+    assert abs(weights.sum(dim=0) @ from_14) <= 0.51
+
+
+def test_mnist_s_own_digits_have_their_centre_there(small_root):
+    train = utils.data_loader(normalised(), normalised(), 64, root=small_root, device="cpu")[1]
+    weights = train.data.double() / train.data.double().sum(dim=(1, 2), keepdim=True)
+    for side in (1, 2):
+        centres = weights.sum(dim=side) @ torch.arange(28.0).double()
+        assert abs(centres.mean() - 14) < 0.05
+        assert (centres - 14).abs().quantile(0.95) < 0.51
+
+
+def test_polarity_makes_no_difference():
+    dark = drawn(5, "DejaVuSans.ttf", (100, 100), 70, (20, 5), 255, 0)
+    light = dark.point(lambda shade: 255 - shade)
+    assert torch.equal(predict.to_mnist(dark), predict.to_mnist(light))
+
+
+def forms_of(image):
+    """Yield one drawing, dark on light, in the modes that image files come in."""
+    for mode in ("L", "RGB", "CMYK", "P", "I", "F", "1"):
+        yield mode, image.convert(mode)
+    yield "I;16", Image.fromarray(np.asarray(image, dtype=np.uint16) * 257)
+    for ink in (0, 255):  # on nothing
+        clear = Image.new("RGBA", image.size, (ink, ink, ink, 0))
+        clear.putalpha(image.point(lambda shade: 255 - shade))
+        yield f"alpha, ink {ink}", clear
+
+
+def test_every_mode_is_read_alike():
+    image = drawn(4, "DejaVuSans.ttf", (100, 100), 70, (20, 5), 255, 0)
+    expected = predict.to_mnist(image).float()
+    for mode, other in forms_of(image):
+        difference = (predict.to_mnist(other).float() - expected).abs().mean()
+        assert difference < 6, (mode, difference)
+
+
+def test_uneven_paper_and_noise():
+    image = np.asarray(drawn(3, "DejaVuSans.ttf", (200, 200), 140, (50, 10), 220, 50), dtype=float)
+    light = np.linspace(0, -25, 200)[None] + np.random.default_rng(0).normal(0, 6, (200, 200))
+    photo = Image.fromarray(np.clip(image + light, 0, 255).astype(np.uint8))
+    probabilities = predict.read_digits(predict.to_mnist(photo)[None])
+    assert probabilities.argmax() == 3
+
+
+def test_a_photo_that_the_camera_turned():
+    upright = drawn(7, "DejaVuSans.ttf", (120, 80), 70, (15, 15), 255, 0)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    file = io.BytesIO()
+    upright.transpose(Image.Transpose.ROTATE_90).save(file, "png", exif=exif)
+    turned = Image.open(file)
+    assert torch.equal(predict.to_mnist(turned), predict.to_mnist(upright))
+
+
+def test_files_that_fail_do_not_stop_the_rest(tmp_path, capsys):
+    good = save(drawn(8, *STYLES[0]), tmp_path / "good.png")
+    blank = save(Image.new("L", (50, 50), 255), tmp_path / "blank.png")
+    (tmp_path / "text.png").write_text("no image")
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(good.read_bytes()[:200])
+    files = [blank, tmp_path / "text.png", tmp_path / "missing.png", tmp_path, cut, good]
+    picture = tmp_path / "seen.png"
+    assert predict.main([*map(str, files), "--picture", str(picture)]) == 2
+    out, err = capsys.readouterr()
+    assert re.fullmatch(r"good\.png: 8 \(\d+\.\d %\)\n", out)
+    lines = err.splitlines()
+    assert len(lines) == 5
+    for line, path, reason in zip(
+        lines,
+        files,
+        ("got an image of one shade", "cannot identify", "No such file", "directory", "truncated"),
+        strict=False,
+    ):
+        assert line.startswith(f"predict.py: error: {path}: ")
+        assert reason in line
+    with Image.open(picture) as seen:
+        assert min(seen.size) > 50
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (1, 400), (28, 28)])
+def test_small_images(size):
+    with pytest.raises(ValueError, match="one shade"):
+        predict.to_mnist(Image.new("L", size, 7))
+    image = Image.new("L", size, 255)
+    image.putpixel((size[0] // 2, size[1] // 2), 0)
+    if min(size) > 2:
+        assert predict.to_mnist(image).shape == (28, 28)
+
+
+def test_an_image_too_large_to_be_true(tmp_path, capsys, monkeypatch):
+    path = save(drawn(1, *STYLES[1]), tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
+    assert predict.main([str(path)]) == 2
+    assert "large.png" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_written(tmp_path, capsys):
+    path = save(drawn(1, *STYLES[0]), tmp_path / "one.png")
+    assert predict.main([str(path), "--picture", str(tmp_path / "no" / "seen.png")]) == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("one.png: ")
+    assert "predict.py: error: " in err
+    assert "No such file" in err
