@@ -118,6 +118,7 @@ def train(options, history):
     anything is trained.
     """
     utils.check_integer("--epochs", options.epochs, minimum=1)
+    utils.keep_freed_memory()
     utils.set_seed(options.seed)
     device = utils.get_device(options.device)
     recipe = RECIPES[options.recipe]()

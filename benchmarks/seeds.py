@@ -70,6 +70,7 @@ class Run:
 def train(run, threads):
     """Do a run, or what is left of it, with so many threads; return its result as a dict."""
     torch.set_num_threads(threads)
+    utils.keep_freed_memory()
     utils.set_seed(run.seed)
     recipe = run.recipe()
     train_loader, training_set, *held_out, test_loader, _ = utils.data_loader(

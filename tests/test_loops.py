@@ -2,9 +2,14 @@
 
 import copy
 import json
+import os
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
+from conftest import REPOSITORY
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
@@ -374,6 +379,41 @@ def test_get_device(monkeypatch):
         utils.get_device("cuda")
     with pytest.raises(ValueError, match=r"expected device .*, got 'gpu'"):
         utils.get_device("gpu")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc is meant")
+def test_memory_that_is_freed_is_kept():
+    faults = {}
+    for call in ("", "utils.keep_freed_memory();"):
+        script = (
+            "import resource, torch, utils\n"
+            f"{call}\n"
+            "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+            "def work():\n"
+            "    tensors = [torch.ones(3_000_000) for _ in range(3)]\n"
+            "work(); work(); before = faults()\n"
+            "for _ in range(20): work()\n"
+            "print(faults() - before)\n"
+        )
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+        for name in list(environment):
+            if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES":
+                del environment[name]
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+        )
+        faults[call] = int(done.stdout)
+    assert faults["utils.keep_freed_memory();"] < 0.1 * faults[""]
+
+
+def test_where_there_is_no_glibc_memory_is_left_alone(monkeypatch):
+    for error in (AttributeError, OSError, TypeError):
+
+        def no_library(_, error=error):
+            raise error
+
+        monkeypatch.setattr(utils.ctypes, "CDLL", no_library)
+        assert utils.keep_freed_memory() is False
 
 
 @pytest.mark.parametrize(("seed", "error"), [(-1, ValueError), (1.5, TypeError), (None, TypeError)])
