@@ -188,9 +188,10 @@ def plot_accuracy_against_parameters(ours, peers, title=None, axes=None):
         label(axes, f"{name}\n{accuracy:g}", parameters, accuracy, "left", "black")
     for name, parameters, accuracies in ours:
         mean = sum(accuracies) / len(accuracies)
+        seeds = f"{len(accuracies)} seed{'s' * (len(accuracies) > 1)}"
         reach = [[mean - min(accuracies)], [max(accuracies) - mean]]
         axes.errorbar(parameters, mean, reach, fmt="o", color=BLUE, capsize=4, markersize=6)
-        label(axes, f"{name}\n{mean:.2f}, {len(accuracies)} seeds", parameters, mean, "right", BLUE)
+        label(axes, f"{name}\n{mean:.2f}, {seeds}", parameters, mean, "right", BLUE)
     axes.axhline(99.4, color="grey", linewidth=0.8, linestyle=":")
     every = [parameters for _, parameters, _ in (*ours, *peers)]
     axes.set_xscale("log")
