@@ -182,6 +182,17 @@ def random_affine(transform):
     return [Step(apply, random=True)]
 
 
+@translates("ElasticTransform")
+def elastic_transform(transform):
+    mode, fill = warp_settings(transform)
+
+    def apply(images, generator):
+        noise = uniform(-1, 1, (len(images), 2, *images.shape[-2:]), generator)
+        return elastic(images, noise, transform.alpha, transform.sigma, mode, fill)
+
+    return [Step(apply, random=True)]
+
+
 def warp_settings(transform):
     """Return grid_sample's mode, and the fill as a list of numbers, or None for bare zeros."""
     mode, fill = transform.interpolation, transform.fill
@@ -238,15 +249,38 @@ def affine(
     return warp(images, torch.stack([row_x, row_y], dim=1), mode, fill)
 
 
+def elastic(images, noise, alpha, sigma, mode="bilinear", fill=None):
+    """Shift each pixel of images (N, C, H, W) by noise (N, 2, H, W) in [-1, 1], made smooth.
+
+    `sigma` is the smoothing in pixels, `alpha` the strength in half pixels, both (x, y). As
+    torchvision's, but smoothed along one axis after the other, which is the same and faster.
+    """
+    (height, width), shifts = images.shape[-2:], []
+    noise = send(noise.float(), images)
+    for axis, side in enumerate((width, height)):
+        shift, size = noise[:, axis : axis + 1], int(8 * sigma[axis] + 1) // 2 * 2 + 1
+        if sigma[axis] > 0:
+            shift = TF.gaussian_blur(shift, [size, 1], list(sigma))
+            shift = TF.gaussian_blur(shift, [1, size], list(sigma))
+        shifts.append(shift[:, 0] * alpha[axis] / side)
+    still = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
+    grid = affine_grid(still, height, width, images.device) + torch.stack(shifts, dim=-1)
+    return sample(images, grid, mode, fill)
+
+
 def warp(images, matrix, mode, fill):
-    """Sample each image (N, C, H, W) through its own matrix (N, 2, 3), output to input pixels.
+    """Sample each image (N, C, H, W) through its own matrix (N, 2, 3), output to input pixels."""
+    matrix = matrix.to(images.dtype if images.is_floating_point() else torch.float32)
+    return sample(images, affine_grid(matrix, *images.shape[-2:], images.device), mode, fill)
+
+
+def sample(images, grid, mode, fill):
+    """Sample each image (N, C, H, W) at its own points (N, H, W, 2), in grid_sample's -1 to 1.
 
     Pixels from outside get `fill`: one number for all channels or one each; None leaves zeros.
     """
-    height, width = images.shape[-2:]
     whole = not images.is_floating_point()
     sampled = images.float() if whole else images
-    grid = affine_grid(matrix.to(sampled.dtype), height, width, images.device)
     if fill is not None:
         fill = per_channel(fill, sampled)
 

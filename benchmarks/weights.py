@@ -75,6 +75,7 @@ def main(arguments=None):
     parser.add_argument("--sweep", required=True, help="a folder below results/")
     parser.add_argument("--width", type=int, default=12, help="of its Net5")
     parser.add_argument("--root", help="folder with MNIST/raw/ (else MNIST_ROOT, data/, download)")
+    parser.add_argument("--source", choices=("auto", "full", "sample"), default="full")
     options = parser.parse_args(arguments)
     try:
         result = chosen(options.sweep)
@@ -86,7 +87,7 @@ def main(arguments=None):
             recipe.test_transforms,
             recipe.batch_size,
             root=options.root,
-            source="full",
+            source=options.source,
             device="cpu",
         )[2]
     except (ValueError, RuntimeError, OSError) as error:

@@ -1,0 +1,143 @@
+"""How long until 99.4 %: our best recipe and loader, and the exercise's recipe the standard way.
+
+    python benchmarks/time_to_target.py [--root FOLDER]
+
+Both train on the same machine with all its threads, one after the other, and are tested after
+every epoch, all of it timed from the first step. Prints both and their ratio, a lower bound where
+the exercise's recipe does not get there in its 15 epochs. Writes time-to-target-DEVICE.json.
+"""
+
+import argparse
+import json
+import sys
+import time
+
+import torch
+from seeds import HERE, TARGET, first_at
+from speed import standard_epoch, standard_loader
+from torch.utils.data import DataLoader
+from torchvision import datasets
+
+import utils
+from model import Net4, Net5
+from recipes import best, plateau
+
+
+def ours(found, device, seed, epochs):
+    """Train Net5 by our best recipe; return the test accuracies and the time of each."""
+    utils.set_seed(seed)
+    recipe = best()
+    train_loader, _, test_loader, _ = utils.data_loader(
+        recipe.train_transforms,
+        recipe.test_transforms,
+        recipe.batch_size,
+        root=found.root,
+        device=device,
+        seed=seed,
+    )
+    net = Net5().to(device)
+    optimizer = recipe.optimizer(net.parameters())
+    scheduler = recipe.scheduler(optimizer, epochs, len(train_loader))
+    averaged = recipe.averaged(net)
+
+    def epoch(number):
+        utils.train_model(
+            net,
+            device,
+            train_loader,
+            optimizer,
+            number,
+            loss_function=recipe.loss_function,
+            batch_scheduler=scheduler,
+            averaged=averaged,
+            progress=False,
+        )
+        return utils.test_model(averaged, device, test_loader, verbose=False).accuracy
+
+    return timed(epoch, epochs)
+
+
+def standard(found, device, seed, epochs, workers):
+    """Train Net4 by the exercise's recipe the standard way; return accuracies and times."""
+    utils.set_seed(seed)
+    recipe = plateau()
+    train_loader = standard_loader(found, device, workers)
+    test = datasets.MNIST(found.root, train=False, transform=recipe.test_transforms)
+    test_loader = DataLoader(test, recipe.batch_size, num_workers=workers)
+    net = Net4().to(device)
+    optimizer = recipe.optimizer(net.parameters())
+    scheduler = recipe.scheduler(optimizer, epochs, len(train_loader))
+
+    def epoch(number):
+        standard_epoch(net, optimizer, device, train_loader)
+        loss, accuracy = utils.test_model(net, device, test_loader, verbose=False)
+        scheduler.step(loss)
+        return accuracy
+
+    return timed(epoch, epochs)
+
+
+def timed(epoch, epochs):
+    """Run epochs until one reaches the target; return their accuracies and seconds since then."""
+    accuracies, seconds, start = [], [], time.perf_counter()
+    for number in range(1, epochs + 1):
+        accuracies.append(epoch(number))
+        seconds.append(time.perf_counter() - start)
+        print(f"  epoch {number}: {accuracies[-1]:.2f}% after {seconds[-1]:.0f} s", flush=True)
+        if accuracies[-1] >= TARGET:
+            break
+    return {"accuracies": accuracies, "seconds": seconds, "epoch": first_at(accuracies, TARGET)}
+
+
+def main(arguments=None):
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description="Time two ways to 99.4 %.")
+    parser.add_argument("--root", help="folder with MNIST/raw/ (else MNIST_ROOT, data/, download)")
+    parser.add_argument("--source", choices=("auto", "full", "sample"), default="full")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--epochs", type=int, default=15, help="at most, and the length of schedules"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="of the standard way's DataLoader")
+    options = parser.parse_args(arguments)
+    try:
+        utils.check_integer("--epochs", options.epochs, minimum=1)
+        utils.check_integer("--workers", options.workers, minimum=0)
+        device = utils.get_device(options.device)
+        found = utils.find_mnist(options.root, options.source)
+    except (ValueError, RuntimeError, OSError) as error:
+        sys.exit(f"time_to_target.py: error: {error}")
+    report = utils.environment(device) | {"source": found.source, "target": TARGET}
+    report |= {"seed": options.seed, "epochs": options.epochs, "workers": options.workers}
+    print("the exercise's recipe, the standard way")
+    report["standard"] = standard(found, device, options.seed, options.epochs, options.workers)
+    print("ours")
+    utils.keep_freed_memory()  # only now: the standard way does not know of it
+    report["ours"] = ours(found, device, options.seed, options.epochs)
+    report["ratio"] = report["standard"]["seconds"][-1] / report["ours"]["seconds"][-1]
+    report["lower_bound"] = report["standard"]["epoch"] is None
+    print(sentence(report))
+    path = HERE / f"time-to-target-{torch.device(device).type}.json"
+    utils.write_atomically(path, json.dumps(report, indent=1).encode() + b"\n")
+
+
+def sentence(report):
+    """Return the report in one sentence."""
+    mine, other = report["ours"], report["standard"]
+    if mine["epoch"] is None:
+        return f"ours did not reach {report['target']} % in {report['epochs']} epochs"
+    reached = (
+        f"did not reach it in {len(other['accuracies'])} epochs and {other['seconds'][-1]:.0f} s"
+        if report["lower_bound"]
+        else f"took {other['seconds'][-1]:.0f} s (epoch {other['epoch']})"
+    )
+    more = "more than " * report["lower_bound"]
+    return (
+        f"{report['target']} % after {mine['seconds'][-1]:.0f} s (epoch {mine['epoch']}); the "
+        f"exercise's recipe, the standard way, {reached}: {more}{report['ratio']:.1f} times as long"
+    )
+
+
+if __name__ == "__main__":
+    main()
