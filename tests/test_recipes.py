@@ -101,6 +101,6 @@ def test_the_average_takes_in_batch_norm_s_statistics():
     averaged.update_parameters(net)
     with torch.no_grad():
         net(torch.randn(16, 1, 28, 28) + 3)
-    before = averaged.module.features[0][1].running_mean.clone()
+    before = averaged.module.features[0][2].running_mean.clone()
     averaged.update_parameters(net)
-    assert not torch.equal(averaged.module.features[0][1].running_mean, before)
+    assert not torch.equal(averaged.module.features[0][2].running_mean, before)
