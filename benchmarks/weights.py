@@ -1,9 +1,10 @@
 """Ship weights: of a sweep's seeds, those with the highest validation accuracy, to weights/.
 
-    python benchmarks/weights.py net5 --sweep net5-best-val [--root FOLDER]
+    python benchmarks/weights.py net5 --sweep net5-best-validation [--root FOLDER]
 
-The sweep is one of seeds.py with images held out (--val-size). Writes weights/NAME.pt and its
-entry in weights/metadata.json. The test set has no say in the choice; it is tested afterwards.
+The sweep is one of seeds.py with images held out (--split validation, or --val-size). Writes
+weights/NAME.pt and its entry in weights/metadata.json. The test set has no say in the choice; it is
+tested afterwards.
 """
 
 import argparse
@@ -28,14 +29,15 @@ def chosen(sweep):
     Of equals the one with the lower validation loss. Raises ValueError without validation.
     """
     results = [json.loads(path.read_text()) for path in sorted((RESULTS / sweep).glob("seed-*"))]
-    if not results or not all(result["history"]["val_loss"] for result in results):
+    if not results or not all(result["settings"]["val_size"] for result in results):
         raise ValueError(f"expected runs with validation images in {RESULTS / sweep}")
-
-    def validation(result):
-        history = result["history"]
-        return history["val_accuracy"][-1], -history["val_loss"][-1]
-
     return max(results, key=validation)
+
+
+def validation(result):
+    """Return accuracy, and the negative of the loss, on the images held out, after a run."""
+    kind = "test" if result["settings"]["split"] == "validation" else "val"
+    return result["history"][f"{kind}_accuracy"][-1], -result["history"][f"{kind}_loss"][-1]
 
 
 def entry_for(name, sweep, width, weights, result, loader):
@@ -45,7 +47,7 @@ def entry_for(name, sweep, width, weights, result, loader):
     buffer = io.BytesIO()
     torch.save(weights, buffer)
     test = utils.test_model(net, "cpu", loader)
-    settings, history = result["settings"], result["history"]
+    settings = result["settings"]
     return buffer.getvalue(), {
         "name": name,
         "file": f"{name}.pt",
@@ -58,7 +60,7 @@ def entry_for(name, sweep, width, weights, result, loader):
         "seed": settings["seed"],
         "seeds_chosen_from": len(list((RESULTS / sweep).glob("seed-*"))),
         "training_images": settings["training_images"],
-        "validation_accuracy": history["val_accuracy"][-1],
+        "validation_accuracy": validation(result)[0],
         "test_accuracy": test.accuracy,
         "test_loss": test.loss,
         "normalisation": {"mean": 0.1307, "std": 0.3081},
