@@ -92,7 +92,7 @@ def test_weights_are_chosen_by_validation_alone(here, small_root, capsys):
 
 def test_a_sweep_without_validation_ships_no_weights(here, small_root):
     run(small_root, "sweep", networks.Net5, RECIPES["best"])
-    with pytest.raises(SystemExit, match="expected runs with validation images in .*sweep"):
+    with pytest.raises(SystemExit, match=r"expected runs with validation images in .*sweep"):
         weights.main(["net5", "--sweep", "sweep", "--root", str(small_root), "--source", "auto"])
 
 
