@@ -2,31 +2,27 @@
 
 import hashlib
 import json
-import sys
-
-import pytest
-import torch
-from conftest import REPOSITORY
-
-sys.path.append(str(REPOSITORY / "benchmarks"))
 
 import ablation
 import accuracy
+import pytest
 import seeds
+import ship_weights
 import time_to_target
+import torch
+from conftest import REPOSITORY
 
 import model as networks
-import weights
 from recipes import RECIPES
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A place of its own for what the benchmarks write."""
-    for module in (seeds, weights):
+    for module in (seeds, ship_weights):
         monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
         monkeypatch.setattr(module, "STATES", tmp_path / "states")
-    monkeypatch.setattr(weights, "WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr(ship_weights, "WEIGHTS", tmp_path / "weights")
     (tmp_path / "weights").mkdir()
     return tmp_path
 
@@ -78,7 +74,7 @@ def test_weights_are_chosen_by_validation_alone(here, small_root, capsys):
         result["history"]["val_loss"][-1] = {1: 0.1, 2: 0.3, 3: 0.2}[seed]
         result["history"]["test_accuracy"][-1] = 100.0 - seed
         path.write_text(json.dumps(result))
-    weights.main(["net5", "--sweep", "sweep", "--root", str(small_root), "--source", "auto"])
+    ship_weights.main(["net5", "--sweep", "sweep", "--root", str(small_root), "--source", "auto"])
     entry = json.loads((here / "weights" / "metadata.json").read_text())[0]
     assert (entry["name"], entry["seed"], entry["seeds_chosen_from"]) == ("net5", 3, 3)
     assert (entry["parameters"], entry["width"], entry["recipe"]) == (7_216, 12, "best")
@@ -86,14 +82,16 @@ def test_weights_are_chosen_by_validation_alone(here, small_root, capsys):
     assert hashlib.sha256(content).hexdigest() == entry["sha256"]
     net = networks.Net5()
     net.load_state_dict(torch.load(here / "weights" / "net5.pt", weights_only=True))
-    weights.main(["net5", "--sweep", "sweep", "--root", str(small_root), "--source", "auto"])
+    ship_weights.main(["net5", "--sweep", "sweep", "--root", str(small_root), "--source", "auto"])
     assert len(json.loads((here / "weights" / "metadata.json").read_text())) == 1
 
 
 def test_a_sweep_without_validation_ships_no_weights(here, small_root):
     run(small_root, "sweep", networks.Net5, RECIPES["best"])
     with pytest.raises(SystemExit, match=r"expected runs with validation images in .*sweep"):
-        weights.main(["net5", "--sweep", "sweep", "--root", str(small_root), "--source", "auto"])
+        ship_weights.main(
+            ["net5", "--sweep", "sweep", "--root", str(small_root), "--source", "auto"]
+        )
 
 
 def test_time_to_target(small_root, tmp_path, monkeypatch, capsys):

@@ -2,11 +2,10 @@
 
 import json
 import re
-import statistics
-import sys
-from pathlib import Path
 
 import pytest
+import seeds
+import speed
 import torch
 from conftest import REPOSITORY
 
@@ -17,33 +16,38 @@ README = (REPOSITORY / "README.md").read_text()
 RESULTS = REPOSITORY / "benchmarks" / "results"
 
 
-def histories_of(name):
-    folders = sorted(
-        RESULTS.glob(f"{name}-seed*"), key=lambda folder: int(folder.name.split("seed")[1])
-    )
-    return [utils.History.load(folder / "history.json") for folder in folders]
+def table_of(name):
+    return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-def test_results():
-    histories = histories_of("net4-plateau")
-    last = [history.test_accuracy[-1] for history in histories]
-    best = [max(history.test_accuracy) for history in histories]
-    assert {history.source for history in histories} == {"full"}
-    assert {len(history) for history in histories} == {15}
-    row = (
-        f"| Net4 | 7,216 | `plateau` | {len(last)} | **{statistics.mean(last):.2f}** ± "
-        f"{statistics.stdev(last):.2f} | {', '.join(f'{value:.2f}' for value in last)} | "
-        f"{', '.join(f'{value:.2f}' for value in best)} |"
-    )
-    assert row in README
-    settings = json.loads((RESULTS / "net4-plateau-seed1" / "settings.json").read_text())
-    assert f"{settings['hardware']}, torch {settings['torch']}" in README
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("net4-plateau", "Net4, `plateau`: the exercise's"),
+        ("net5-best", "Net5, `best`"),
+        ("net5-width8-best", "Net5 of width 8, `best`"),
+    ],
+)
+def test_results(name, title):
+    table = table_of(name)
+    assert (table["split"], table["epochs"], table["training_images"]) == ("test", 15, 60_000)
+    assert seeds.HEADER in README
+    assert seeds.row(title, table) in README
 
 
-def test_speed(monkeypatch):
-    monkeypatch.setattr(sys, "path", [*sys.path, str(REPOSITORY / "benchmarks")])
-    import speed
+def test_where_the_results_come_from():
+    assert seeds.caption(table_of("net5-best")) in README
 
+
+def test_trained_weights():
+    for entry in json.loads((REPOSITORY / "weights" / "metadata.json").read_text()):
+        assert (
+            f"| `{entry['name']}` | {entry['parameters']:,} | {entry['test_accuracy']:.2f} % | "
+            f"{entry['test_loss']:.4f} |"
+        ) in README
+
+
+def test_speed():
     report = json.loads((REPOSITORY / "benchmarks" / "speed-cpu.json").read_text())
     assert (report["source"], report["rounds"] >= 3) == ("full", True)
     assert speed.table(report) in README
@@ -65,11 +69,9 @@ def test_links_lead_somewhere():
     assert all((REPOSITORY / target).exists() for target in targets if ":" not in target)
 
 
-def test_the_python_runs(small_root, tmp_path, monkeypatch, capsys):
+def test_the_python_runs(small_root, monkeypatch, capsys):
     monkeypatch.setenv("MNIST_ROOT", str(small_root))
-    monkeypatch.chdir(tmp_path)
-    Path("runs/net4-plateau-seed1").mkdir(parents=True)
-    torch.save(networks.Net4().state_dict(), "runs/net4-plateau-seed1/weights.pt")
+    monkeypatch.chdir(REPOSITORY)  # where torch.hub finds the weights
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(blocks) == 4
     shorter = (

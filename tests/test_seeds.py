@@ -6,11 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import REPOSITORY
-
-sys.path.append(str(REPOSITORY / "benchmarks"))
-
 import seeds
+from conftest import REPOSITORY
 
 import model as networks
 import utils

@@ -1,6 +1,6 @@
 """Ship weights: of a sweep's seeds, those with the highest validation accuracy, to weights/.
 
-    python benchmarks/weights.py net5 --sweep net5-best-validation [--root FOLDER]
+    python benchmarks/ship_weights.py net5 --sweep net5-best-validation [--root FOLDER]
 
 The sweep is one of seeds.py with images held out (--split validation, or --val-size). Writes
 weights/NAME.pt and its entry in weights/metadata.json. The test set has no say in the choice; it is
@@ -93,7 +93,7 @@ def main(arguments=None):
             device="cpu",
         )[2]
     except (ValueError, RuntimeError, OSError) as error:
-        sys.exit(f"weights.py: error: {error}")
+        sys.exit(f"ship_weights.py: error: {error}")
     content, entry = entry_for(options.name, options.sweep, options.width, weights, result, loader)
     metadata = WEIGHTS / "metadata.json"
     entries = json.loads(metadata.read_text()) if metadata.exists() else []
