@@ -256,14 +256,14 @@ def elastic(images, noise, alpha, sigma, mode="bilinear", fill=None):
     torchvision's, but smoothed along one axis after the other, which is the same and faster.
     """
     (height, width), shifts = images.shape[-2:], []
-    noise = send(noise.float(), images)
+    noise = send(noise.to(images.dtype if images.is_floating_point() else torch.float32), images)
     for axis, side in enumerate((width, height)):
         shift, size = noise[:, axis : axis + 1], int(8 * sigma[axis] + 1) // 2 * 2 + 1
         if sigma[axis] > 0:
             shift = TF.gaussian_blur(shift, [size, 1], list(sigma))
             shift = TF.gaussian_blur(shift, [1, size], list(sigma))
         shifts.append(shift[:, 0] * alpha[axis] / side)
-    still = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
+    still = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]], dtype=noise.dtype)
     grid = affine_grid(still, height, width, images.device) + torch.stack(shifts, dim=-1)
     return sample(images, grid, mode, fill)
 

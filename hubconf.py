@@ -6,16 +6,28 @@ says where the pretrained weights come from and what they reach.
 """
 
 import hashlib as _hashlib  # underscores: torch.hub lists what is public here as entry points
+import importlib.util as _util
 import io as _io
 import json as _json
 from pathlib import Path as _Path
 
 import torch as _torch
 
-import model as _model
-
 dependencies = ["torch"]
-_WEIGHTS = _Path(__file__).resolve().parent / "weights"
+
+_HERE = _Path(__file__).resolve().parent
+_METADATA = _HERE / "weights" / "metadata.json"
+
+
+def _load_model():
+    """Import model.py by its path: the caller may well have a module `model` of another kind."""
+    spec = _util.spec_from_file_location("step_by_step_mnist_model", _HERE / "model.py")
+    module = _util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_model = _load_model()
 
 
 def net1():
@@ -41,7 +53,8 @@ def net4():
 def net5(pretrained=False, width=12):
     """Net5 of a width, 7,216 parameters by default; pretrained at widths 12 and 8.
 
-    Raises ValueError for a width without weights, and for weights that are damaged or do not fit.
+    Raises ValueError for a width without weights, and for weights that are damaged or do not fit;
+    OSError where the files are missing.
     """
     net = _model.Net5(width)
     return _with_weights(net, width) if pretrained else net
@@ -54,16 +67,19 @@ def net5_small(pretrained=False):
 
 def _with_weights(net, width):
     """Fill a Net5 with the weights that metadata.json names for its width, and set it to eval."""
-    entries = _json.loads((_WEIGHTS / "metadata.json").read_text())
-    entry = next((entry for entry in entries if entry["width"] == width), None)
+    try:
+        entries = {entry["width"]: entry for entry in _json.loads(_METADATA.read_text())}
+        entry = entries.get(width)
+        path, expected = entry and _METADATA.with_name(entry["file"]), entry and entry["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{_METADATA} is damaged: {error!r}") from error
     if entry is None:
-        held = ", ".join(str(entry["width"]) for entry in entries)
+        held = ", ".join(map(str, entries))
         raise ValueError(f"there are pretrained weights for width {held}, not for {width}")
-    path = _WEIGHTS / entry["file"]
     content = path.read_bytes()
     digest = _hashlib.sha256(content).hexdigest()
-    if digest != entry["sha256"]:
-        raise ValueError(f"{path}: expected SHA-256 {entry['sha256']}, got {digest}")
+    if digest != expected:
+        raise ValueError(f"{path}: expected SHA-256 {expected}, got {digest}")
     weights = _torch.load(_io.BytesIO(content), map_location="cpu", weights_only=True)
     try:
         net.load_state_dict(weights)

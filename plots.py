@@ -4,9 +4,10 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from torch import nn
 
 BLUE, ORANGE = "#0072b2", "#d55e00"  # apart to a colour-blind eye, and in grey print
-ELEMENTWISE = (torch.nn.ReLU, torch.nn.BatchNorm2d, torch.nn.Dropout)
+LOCAL = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 ACCURACY_TICKS = (10, 50, 80, 90, 95, 98, 99, 99.5, 99.8)
 
 
@@ -88,7 +89,7 @@ def plot_digits(images, titles=None, columns=10):
         axes.set_axis_off()
     for axes, image, title in zip(figure.axes, images, titles, strict=False):
         axes.imshow(image.numpy(), cmap="gray_r")
-        axes.set_title(title, fontsize="small", pad=2)
+        axes.set_title(title, fontsize="small", pad=2, parse_math=False)
     return figure
 
 
@@ -142,7 +143,7 @@ def plot_layers(rows, title=None):
 
     Elementwise layers, which change neither, are left out.
     """
-    rows = [row for row in rows if not isinstance(row.layer, ELEMENTWISE)]
+    rows = [row for row in rows if isinstance(row.layer, LOCAL)]
     names = [f"{kind_of(row.layer)}\n{row.output_size[2]}" for row in rows]
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     axes = figure.subplots()
@@ -171,9 +172,9 @@ def plot_layers(rows, title=None):
 
 def kind_of(layer):
     """Return what a layer is called under a plot."""
-    if isinstance(layer, torch.nn.Conv2d):
+    if isinstance(layer, nn.Conv2d):
         return f"conv {layer.kernel_size[0]}x{layer.kernel_size[1]}"
-    return "max-pool" if isinstance(layer, torch.nn.MaxPool2d) else "average"
+    return "max-pool" if isinstance(layer, nn.MaxPool2d) else "average"
 
 
 def plot_accuracy_against_parameters(ours, peers, title=None, axes=None):
@@ -204,7 +205,7 @@ def plot_accuracy_against_parameters(ours, peers, title=None, axes=None):
     axes.plot(
         [], [], "o", color=BLUE, label="ours: mean of the last epochs, bar from worst to best"
     )
-    axes.plot([], [], "x", color="black", label="published: best epoch of one seed")
+    axes.plot([], [], "x", color="black", label="published by others")
     axes.figure.legend(frameon=False, loc="outside lower center", ncols=2, fontsize="small")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

@@ -17,24 +17,32 @@ import plots
 from recipes import MEAN, STD
 
 SIDE, BOX = 28, 20  # pixels: MNIST's images, and the box that its digits fit into
+UNREADABLE = (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError)  # PIL's
 
 
 def ink_of(image):
     """Return how much ink there is at each pixel of a PIL image, float (height, width) in [0, 1].
 
     The paper is the median of the border, the ink whatever is on that side of it, darker or
-    lighter, where most contrast lies. Raises ValueError for an image of one shade.
+    lighter, where most contrast lies. Large images are reduced to about 1,000 pixels a side.
+    Raises ValueError for an image of one shade.
     """
     image = ImageOps.exif_transpose(image)
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray(np.asarray(image).astype(np.float32))
+    elif image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = on_paper(image.convert("RGBA"))
-    many_shades = image.mode in ("I", "F", "I;16")
-    grey = np.asarray(image if many_shades else image.convert("L"), dtype=np.float64)
-    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    difference = grey - np.median(border)
+    elif image.mode not in ("I", "F"):
+        image = image.convert("L")
+    image = image.convert("F").reduce(max(1, max(image.size) // 1000))
+    shades = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(shades).all():
+        raise ValueError("expected finite shades, got NaN or infinity")
+    border = np.concatenate([shades[0], shades[-1], shades[:, 0], shades[:, -1]])
+    difference = shades - np.median(border)
     darker, lighter = np.maximum(-difference, 0), np.maximum(difference, 0)
     ink = darker if (darker**2).sum() >= (lighter**2).sum() else lighter
-    if ink.max() < 0.05 * max(np.ptp(grey), np.abs(grey).max(), 1):
+    if ink.max() <= 0.05 * np.abs(shades).max():
         raise ValueError("expected a digit, got an image of one shade")
     full = np.quantile(ink[ink > ink.max() / 2], 0.5)  # of the pixels that are surely ink
     return np.clip((ink / full - 0.2) / 0.7, 0, 1)  # shadows of the paper fall below, strokes fill
@@ -64,6 +72,8 @@ def to_mnist(image):
     digit = Image.fromarray((255 * ink).astype(np.uint8))
     digit = digit.resize((width, height), Image.Resampling.LANCZOS)
     pixels = np.asarray(digit, dtype=np.float64)
+    if pixels.max() < 64:
+        raise ValueError("expected a digit, got specks that vanish at 20x20 pixels")
     top = round(SIDE / 2 - np.average(np.arange(height), weights=pixels.sum(axis=1)))
     left = round(SIDE / 2 - np.average(np.arange(width), weights=pixels.sum(axis=0)))
     top, left = np.clip(top, 0, SIDE - height), np.clip(left, 0, SIDE - width)
@@ -73,11 +83,9 @@ def to_mnist(image):
 
 
 @torch.no_grad()
-def read_digits(images, net=None):
+def read_digits(net, images):
     """Return the probabilities, float (N, 10), of uint8 images (N, 28, 28) in MNIST's form."""
-    net = hubconf.net5(pretrained=True) if net is None else net
-    normalised = (images[:, None].float() / 255 - MEAN[0]) / STD[0]
-    return net.eval()(normalised).exp()
+    return net((images[:, None].float() / 255 - MEAN[0]) / STD[0]).exp()
 
 
 def report(path, error):
@@ -93,21 +101,25 @@ def main(arguments=None):
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="an image of one digit")
     parser.add_argument("--picture", type=Path, help="keep what the network saw in this file")
     options = parser.parse_args(arguments)
-    names, images, failed = [], [], False
+    try:
+        net = hubconf.net5(pretrained=True)
+    except (OSError, ValueError) as error:
+        print(f"predict.py: error: {error}", file=sys.stderr)
+        return 2
+    paths, images, failed = [], [], False
     for path in options.files:
         try:
             with Image.open(path) as image:
                 images.append(to_mnist(image))
-            names.append(path.name)
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            paths.append(path)
+        except UNREADABLE as error:
             failed = report(path, error)
     if images:
-        probabilities = read_digits(torch.stack(images))
-        for name, row in zip(names, probabilities, strict=True):
-            print(f"{name}: {row.argmax().item()} ({100 * row.max().item():.1f} %)")
+        confidences, digits = read_digits(net, torch.stack(images)).max(dim=1)
+        for path, confidence, digit in zip(paths, confidences, digits, strict=True):
+            print(f"{path}: {digit} ({100 * confidence:.1f} %)")
         if options.picture:
-            read = probabilities.argmax(dim=1).tolist()
-            titles = [f"{name}\n{digit}" for name, digit in zip(names, read, strict=True)]
+            titles = [f"{path.name}\n{digit}" for path, digit in zip(paths, digits, strict=True)]
             try:
                 plots.plot_digits(images, titles).savefig(options.picture, dpi=150)
             except (OSError, ValueError) as error:

@@ -82,15 +82,16 @@ def keep_freed_memory():
 
     The C library of most Linux systems, glibc, hands large blocks back to the kernel when they are
     freed, so that on a CPU every step of a training fetches its tensors anew, page by page
-    (mallopt(3): M_MMAP_THRESHOLD, M_TRIM_THRESHOLD). Results stay the same to the bit. Elsewhere
-    nothing is done.
+    (mallopt(3): M_MMAP_THRESHOLD, M_TRIM_THRESHOLD). Results stay the same to the bit; the process
+    holds its peak of memory until it ends. Elsewhere nothing is done.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
     mmap_threshold, trim_threshold = -3, -1  # of malloc.h
-    return bool(mallopt(mmap_threshold, 2**30) and mallopt(trim_threshold, 2**31 - 1))
+    raised = mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25)  # glibc before 2.35
+    return bool(raised and mallopt(trim_threshold, 2**31 - 1))
 
 
 def environment(device):
@@ -674,7 +675,9 @@ def fit(
         )
         tested = model if averaged is None else averaged
         test = test_model(tested, device, test_loader, verbose=False)
-        val = val_loader and test_model(tested, device, val_loader, verbose=False)
+        val = None
+        if val_loader is not None:
+            val = test_model(tested, device, val_loader, verbose=False)
         for name, loss in (("test", test.loss), ("validation", val.loss if val else 0.0)):
             if not math.isfinite(loss):
                 raise FloatingPointError(
@@ -834,6 +837,7 @@ def run_settings(state, loss_function):
         "model": type(model).__name__,
         "layers": str(model),
         "averaged": state.averaged is not None,
+        "validation": state.val_loader is not None,
         "optimizer": f"{type(state.optimizer).__name__} {state.optimizer.defaults}",
         "scheduler": type(state.scheduler).__name__,
         "loss_function": getattr(loss_function, "__qualname__", repr(loss_function)),

@@ -4,9 +4,10 @@
     torchrun --nproc-per-node 2 benchmarks/seeds.py --net net5 --recipe best --seeds 1-10
 
 Writes results/NAME/seed-N.json for each run, and over all of them results/NAME.json and NAME.md.
-Runs go side by side in processes that share the threads; under torchrun each rank takes its share
+Runs go side by side in processes that share the cores; under torchrun each rank takes its share
 of the seeds, and rank 0 writes the table. What an interrupted sweep has done is not done again:
 whole runs are taken from results/, a run under way goes on from its checkpoint in runs/sweeps/.
+A seed decides weights, order, augmentation, and which images are held out.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import statistics
 import sys
 from collections.abc import Callable
@@ -94,14 +96,14 @@ def train(run, threads):
     state = utils.RunState(
         net, averaged, optimizer, scheduler, train_loader, test_loader, history, val_loader
     )
-    settings = {"name": run.name, "recipe": run.recipe.__name__, "seed": run.seed}
-    settings |= {"split": run.split, "val_size": run.val_size}
+    settings = {"name": run.name, "net": type(net).__name__, "recipe": run.recipe.__name__}
+    settings |= {"seed": run.seed, "split": run.split, "val_size": run.val_size}
     settings |= {"training_images": len(training_set), "source": training_set.source}
-    settings |= {"fingerprint": fingerprint(state, recipe.loss_function), "epochs": run.epochs}
+    settings |= {"batch_size": recipe.batch_size, "epochs": run.epochs}
+    settings |= {"fingerprint": fingerprint(state, recipe.loss_function)}
     if run.result.exists():
         kept = json.loads(run.result.read_text())
-        if any(kept["settings"].get(name) != value for name, value in settings.items()):
-            raise ValueError(f"{run.result} is of another run: move it away, or name another --out")
+        check_same(run, settings, kept["settings"])
         return kept
 
     run.state.parent.mkdir(parents=True, exist_ok=True)
@@ -134,18 +136,43 @@ def train(run, threads):
     return result
 
 
+def check_same(run, settings, kept):
+    """Raise ValueError for a result that is there, but of other settings."""
+    differing = [
+        f"{name} is {value!r}, was {kept.get(name)!r}"
+        for name, value in settings.items()
+        if kept.get(name) != value
+    ]
+    if differing:
+        raise ValueError(
+            f"{run.result} is of another run ({'; '.join(differing)}): move it and {run.state} "
+            "away, or choose another name"
+        )
+
+
 def fingerprint(state, loss_function):
-    """Return a digest of what makes a run: layers, optimizer, schedule, loss, images."""
+    """Return a digest of what makes a run: layers, images, optimizer, schedule, average, loss."""
     described = utils.run_settings(state, loss_function)
+    made_of = ("layers", "optimizer", "scheduler", "loss_function", "transforms", "images")
+    made = {name: described[name] for name in made_of}
     schedule = {} if state.scheduler is None else state.scheduler.state_dict()
-    described |= {name: str(schedule.get(name)) for name in utils.SCHEDULE_CONSTANTS}
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+    constants = (*utils.SCHEDULE_CONSTANTS, "_schedule_phases")
+    made |= {name: str(schedule[name]) for name in constants if name in schedule}
+    rates = {name: v for name, v in state.optimizer.param_groups[0].items() if "lr" in name}
+    made["rates"] = sorted(rates.items())
+    made["decay"] = getattr(getattr(state.averaged, "multi_avg_fn", None), "decay", None)
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def cores():
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def train_all(runs, processes):
     """Do runs side by side; return their results in order. Tells of each that is done."""
     processes = min(processes, len(runs))
-    threads = max(1, (os.cpu_count() or 1) // processes)
+    threads = max(1, cores() // processes)
     context = multiprocessing.get_context("spawn")  # CUDA cannot be used in a forked process
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         results = []
@@ -166,6 +193,7 @@ def summary(results):
     return {
         "parameters": settings["parameters"],
         "split": settings["split"],
+        "source": settings["source"],
         "training_images": settings["training_images"],
         "epochs": settings["epochs"],
         "seeds": [settings["seed"] for settings in all_settings],
@@ -203,16 +231,19 @@ def row(name, table):
     first = f"epoch {min(reached)} to {max(reached)}" if reached else "never"
     if 0 < len(reached) < len(table["seeds"]):
         first += f", {len(reached)} of {len(table['seeds'])}"
+    alike = " or " not in table["environment"]["threads"]
+    seconds = f"{statistics.median(table['seconds']):.0f}" if alike else "not alike"
     return (
         f"| {name} | {table['parameters']:,} | {len(table['seeds'])} | "
         f"{table['mean']:.2f} ± {table['spread']:.2f} | {table['minimum']:.2f} | "
-        f"{max(table['best_accuracy']):.2f} | {first} | {statistics.median(table['seconds']):.0f} |"
+        f"{max(table['best_accuracy']):.2f} | {first} | {seconds} |"
     )
 
 
 def caption(table):
     """Return the lines below a table: what was tested, and on what machine."""
-    tested = "the 10,000 test images" if table["split"] == "test" else "training images held out"
+    tested = "the test images" if table["split"] == "test" else "training images held out"
+    tested += " (sample)" * (table["source"] == "sample")
     about = table["environment"]
     return (
         f"Accuracy in per cent on {tested}, after {table['epochs']} epochs of "
@@ -226,18 +257,22 @@ def caption(table):
 def parse_arguments(arguments=None):
     """Return the options as a namespace; `seeds` a list."""
     parser = argparse.ArgumentParser(description="Train over several seeds, and keep a table.")
-    parser.add_argument("--net", choices=NETS, default="net5")
-    parser.add_argument("--width", type=int, help="of net5 (default: its own)")
-    parser.add_argument("--recipe", choices=RECIPES, default="best")
-    parser.add_argument("--seeds", type=seed_list, default=[1, 2, 3], help="such as 1-10 or 1,4,5")
-    parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--split", choices=("test", "validation"), default="test")
-    parser.add_argument("--val-size", type=int, help="images held out (0; 10,000 for validation)")
-    parser.add_argument("--processes", type=int, help="runs side by side (one a core; one on CUDA)")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--root", help="folder with MNIST/raw/ (else MNIST_ROOT, data/, download)")
-    parser.add_argument("--source", choices=("auto", "full", "sample"), default="full")
-    parser.add_argument("--out", help="name below results/ (else NET-RECIPE)")
+
+    def option(name, help, **settings):
+        parser.add_argument(name, help=help, **settings)
+
+    option("--net", "a network of model.py (net5)", choices=NETS, default="net5")
+    option("--width", "of net5 (12)", type=int)
+    option("--recipe", "see recipes.py (best)", choices=RECIPES, default="best")
+    option("--seeds", "such as 1-10 or 1,4,5 (1-3)", type=seed_list, default=[1, 2, 3])
+    option("--epochs", "of each run (15)", type=int, default=15)
+    option("--split", "what is tested (test)", choices=("test", "validation"), default="test")
+    option("--val-size", "training images held out (0; 10,000 for validation)", type=int)
+    option("--processes", "runs side by side (one for each core; one on CUDA)", type=int)
+    option("--device", "auto, cpu, cuda or mps (auto)", default="auto")
+    option("--root", "folder with MNIST/raw/ (else MNIST_ROOT, data/, download)")
+    option("--source", "the data (full)", choices=("auto", "full", "sample"), default="full")
+    option("--out", "name below results/ (NET-RECIPE)")
     options = parser.parse_args(arguments)
     if options.width is not None and options.net != "net5":
         parser.error(f"--width is net5's, got it with {options.net}")
@@ -251,11 +286,12 @@ def parse_arguments(arguments=None):
 def seed_list(text):
     """Return the seeds that a text such as "1-3,7" names."""
     seeds = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        seeds += range(int(first), int(last or first) + 1)
+    if re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            seeds += range(int(first), int(last or first) + 1)
     if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"expected seeds such as 1-10, each once, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected seeds such as 1-10, each once, got {text!r}")
     return seeds
 
 
@@ -265,22 +301,27 @@ def main(arguments=None):
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     try:
         utils.check_integer("--epochs", options.epochs, minimum=1)
+        utils.check_integer("--val-size", options.val_size, minimum=0)
         device = utils.get_device(options.device)
-        found = utils.find_mnist(options.root, options.source)
-        processes = options.processes or (1 if device.type == "cuda" else os.cpu_count() or 1)
+        processes = options.processes
+        if processes is None:
+            processes = 1 if device.type == "cuda" else cores()
         utils.check_integer("--processes", processes, minimum=1)
+        net = NETS[options.net]
+        net = net if options.width is None else partial(net, width=options.width)
+        net()  # a width may be none that it takes
+        found = utils.find_mnist(options.root, options.source)
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"seeds.py: error: {error}")
     if ranks > 1 and device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    net = NETS[options.net]
     width = "" if options.width is None else f"-width{options.width}"
     default = f"{options.net}{width}-{options.recipe}"
     default += "-validation" if options.split == "validation" else ""
     runs = [
         Run(
             options.out or default,
-            net if options.width is None else partial(net, width=options.width),
+            net,
             RECIPES[options.recipe],
             seed,
             options.split,
@@ -291,22 +332,29 @@ def main(arguments=None):
         )
         for seed in options.seeds
     ]
-    mine = list(islice(runs, rank, None, ranks))
-    if ranks > 1:
-        torch.distributed.init_process_group("gloo", timeout=timedelta(days=1))
-        for run in mine:
-            train(run, torch.get_num_threads())
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
-        if rank > 0:
-            return
-    results = train_all(runs, processes)  # after torchrun: reads what the ranks have written
+    try:
+        if ranks > 1:
+            torch.distributed.init_process_group("gloo", timeout=timedelta(days=1))
+            for run in islice(runs, rank, None, ranks):
+                train(run, max(1, cores() // int(os.environ["LOCAL_WORLD_SIZE"])))
+            torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
+            if rank > 0:
+                return
+        results = train_all(runs, processes)  # after torchrun: reads what the ranks have written
+    except (ValueError, FloatingPointError, OSError) as error:
+        sys.exit(f"seeds.py: error: {error}")
     table = summary(results)
-    name = RESULTS / runs[0].name
     text = HEADER + row(runs[0].name, table) + "\n\n" + caption(table) + "\n"
-    utils.write_atomically(name.with_suffix(".json"), json.dumps(table, indent=1).encode() + b"\n")
-    utils.write_atomically(name.with_suffix(".md"), text.encode())
+    write(runs[0].name, table, text)
     print("\n" + text)
+
+
+def write(name, table, text):
+    """Write a table below results/, as JSON and as Markdown."""
+    content = json.dumps(table, indent=1).encode() + b"\n"
+    utils.write_atomically(RESULTS / f"{name}.json", content)
+    utils.write_atomically(RESULTS / f"{name}.md", text.encode())
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python benchmarks/ship_weights.py net5 --sweep net5-best-validation [--root FOLDER]
 
-The sweep is one of seeds.py with images held out (--split validation, or --val-size). Writes
-weights/NAME.pt and its entry in weights/metadata.json. The test set has no say in the choice; it is
-tested afterwards.
+The sweep is one of Net5 by seeds.py with images held out (--split validation, or --val-size), other
+images for each seed. Writes weights/NAME.pt and its entry in weights/metadata.json. The test set
+has no say in the choice; it is tested afterwards.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from seeds import HERE, RESULTS, STATES
 
 import utils
 from model import Net5
-from recipes import RECIPES
+from recipes import MEAN, RECIPES, STD
 
 WEIGHTS = HERE.parent / "weights"
 
@@ -28,7 +28,9 @@ def chosen(sweep):
 
     Of equals the one with the lower validation loss. Raises ValueError without validation.
     """
-    results = [json.loads(path.read_text()) for path in sorted((RESULTS / sweep).glob("seed-*"))]
+    results = [
+        json.loads(path.read_text()) for path in sorted((RESULTS / sweep).glob("seed-*.json"))
+    ]
     if not results or not all(result["settings"]["val_size"] for result in results):
         raise ValueError(f"expected runs with validation images in {RESULTS / sweep}")
     return max(results, key=validation)
@@ -38,6 +40,19 @@ def validation(result):
     """Return accuracy, and the negative of the loss, on the images held out, after a run."""
     kind = "test" if result["settings"]["split"] == "validation" else "val"
     return result["history"][f"{kind}_accuracy"][-1], -result["history"][f"{kind}_loss"][-1]
+
+
+def check(result, checkpoint, width, path):
+    """Raise ValueError unless result, checkpoint and width are of one run of Net5."""
+    settings = result["settings"]
+    parameters = sum(parameter.numel() for parameter in Net5(width).parameters())
+    if (settings["net"], settings["parameters"]) != ("Net5", parameters):
+        raise ValueError(
+            f"expected runs of Net5 with {parameters:,} parameters, got {settings['net']} with "
+            f"{settings['parameters']:,}"
+        )
+    if checkpoint["history"]["test_loss"] != result["history"]["test_loss"]:
+        raise ValueError(f"{path} is not the run that results/ has: train it again")
 
 
 def entry_for(name, sweep, width, weights, result, loader):
@@ -52,18 +67,18 @@ def entry_for(name, sweep, width, weights, result, loader):
         "name": name,
         "file": f"{name}.pt",
         "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
-        "net": "Net5",
+        "net": settings["net"],
         "width": width,
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "recipe": settings["recipe"],
         "epochs": settings["epochs"],
         "seed": settings["seed"],
-        "seeds_chosen_from": len(list((RESULTS / sweep).glob("seed-*"))),
+        "seeds_chosen_from": len(list((RESULTS / sweep).glob("seed-*.json"))),
         "training_images": settings["training_images"],
         "validation_accuracy": validation(result)[0],
         "test_accuracy": test.accuracy,
         "test_loss": test.loss,
-        "normalisation": {"mean": 0.1307, "std": 0.3081},
+        "normalisation": {"mean": MEAN[0], "std": STD[0]},
         "torch": settings["torch"],
         "torchvision": settings["torchvision"],
         "hardware": settings["hardware"],
@@ -82,7 +97,9 @@ def main(arguments=None):
     try:
         result = chosen(options.sweep)
         state = STATES / options.sweep / f"seed-{result['settings']['seed']}.pt"
-        weights = utils.tested_weights(utils.load_checkpoint(state))
+        checkpoint = utils.load_checkpoint(state)
+        check(result, checkpoint, options.width, state)
+        weights = utils.tested_weights(checkpoint)
         recipe = RECIPES[result["settings"]["recipe"]]()
         loader = utils.data_loader(
             recipe.train_transforms,

@@ -11,8 +11,8 @@ import argparse
 import json
 import sys
 import time
+from pathlib import Path
 
-import torch
 from seeds import HERE, TARGET, first_at
 from speed import standard_epoch, standard_loader
 from torch.utils.data import DataLoader
@@ -95,7 +95,8 @@ def main(arguments=None):
     parser.add_argument("--root", help="folder with MNIST/raw/ (else MNIST_ROOT, data/, download)")
     parser.add_argument("--source", choices=("auto", "full", "sample"), default="full")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="of both")
+    parser.add_argument("--out", type=Path, help="JSON file (else time-to-target-DEVICE.json here)")
     parser.add_argument(
         "--epochs", type=int, default=15, help="at most, and the length of schedules"
     )
@@ -105,6 +106,7 @@ def main(arguments=None):
         utils.check_integer("--epochs", options.epochs, minimum=1)
         utils.check_integer("--workers", options.workers, minimum=0)
         device = utils.get_device(options.device)
+        utils.check_integer("--seed", options.seed, minimum=0)
         found = utils.find_mnist(options.root, options.source)
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"time_to_target.py: error: {error}")
@@ -115,10 +117,12 @@ def main(arguments=None):
     print("ours")
     utils.keep_freed_memory()  # only now: the standard way does not know of it
     report["ours"] = ours(found, device, options.seed, options.epochs)
-    report["ratio"] = report["standard"]["seconds"][-1] / report["ours"]["seconds"][-1]
+    reached = report["ours"]["epoch"] is not None
+    seconds = [report[way]["seconds"][-1] for way in ("standard", "ours")]
+    report["ratio"] = seconds[0] / seconds[1] if reached else None
     report["lower_bound"] = report["standard"]["epoch"] is None
     print(sentence(report))
-    path = HERE / f"time-to-target-{torch.device(device).type}.json"
+    path = options.out or HERE / f"time-to-target-{device.type}.json"
     utils.write_atomically(path, json.dumps(report, indent=1).encode() + b"\n")
 
 

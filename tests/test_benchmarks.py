@@ -86,6 +86,20 @@ def test_weights_are_chosen_by_validation_alone(here, small_root, capsys):
     assert len(json.loads((here / "weights" / "metadata.json").read_text())) == 1
 
 
+def test_weights_of_another_run_are_not_shipped(here, small_root):
+    run(small_root, "sweep", networks.Net5, RECIPES["best"], val_size=50)
+    command = ["net5", "--sweep", "sweep", "--root", str(small_root), "--source", "auto"]
+    with pytest.raises(SystemExit, match="Net5 with 3,534 parameters, got Net5 with 7,216"):
+        ship_weights.main([*command, "--width", "8"])
+    path = here / "results" / "sweep" / "seed-1.json"
+    result = json.loads(path.read_text())
+    result["history"]["test_loss"][-1] += 0.1
+    path.write_text(json.dumps(result))
+    with pytest.raises(SystemExit, match=r"seed-1\.pt is not the run that results/ has"):
+        ship_weights.main(command)
+    assert not list((here / "weights").iterdir())
+
+
 def test_a_sweep_without_validation_ships_no_weights(here, small_root):
     run(small_root, "sweep", networks.Net5, RECIPES["best"])
     with pytest.raises(SystemExit, match=r"expected runs with validation images in .*sweep"):

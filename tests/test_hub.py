@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+import sys
+import types
 
 import pytest
 import torch
@@ -97,6 +99,22 @@ def test_weights_of_another_net_are_refused_by_name(copy):
     (copy / "weights" / "metadata.json").write_text(json.dumps(entries))
     with pytest.raises(ValueError, match=r"net5_small\.pt does not fit Net5 of width 12"):
         load("net5", copy, pretrained=True)
+
+
+def test_metadata_that_is_damaged_or_missing(copy):
+    path = copy / "weights" / "metadata.json"
+    for content in ("{", "[]]", '[{"width": 12}]', "[1]"):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=r"metadata\.json is damaged"):
+            load("net5", copy, pretrained=True)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"metadata\.json"):
+        load("net5", copy, pretrained=True)
+
+
+def test_a_module_of_the_caller_s_named_model_does_no_harm(monkeypatch):
+    monkeypatch.setitem(sys.modules, "model", types.ModuleType("model"))
+    assert type(load("net4")).__name__ == "Net4"
 
 
 def test_widths_without_weights():

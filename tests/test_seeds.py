@@ -1,17 +1,23 @@
 """Sweeps over seeds: their figures, their tables, and that nothing is trained twice."""
 
+import argparse
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import seeds
+import torch
 from conftest import REPOSITORY
+from torch.nn import functional as F
+from torchvision import transforms
 
 import model as networks
 import utils
-from recipes import RECIPES
+from recipes import RECIPES, moving_average, normalised, one_cycle
 
 
 @pytest.fixture
@@ -37,7 +43,7 @@ def results_of(*accuracies):
     """Return results of made-up runs, one for each list of test accuracies."""
     settings = {"parameters": 7_216, "split": "test", "training_images": 60_000, "epochs": 2}
     settings |= {"device": "cpu", "hardware": "a computer", "threads": 1, "python": "3"}
-    settings |= {"torch": "2.15.0", "torchvision": "0.29.2"}
+    settings |= {"torch": "2.15.0", "torchvision": "0.29.2", "source": "full"}
     return [
         {
             "settings": settings | {"seed": seed},
@@ -84,7 +90,7 @@ def test_seeds_by_name(text, expected):
 
 @pytest.mark.parametrize("text", ["3-1", "1,1", "one", ""])
 def test_seeds_that_are_none(text):
-    with pytest.raises(ValueError):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"each once, got {text!r}"):
         seeds.seed_list(text)
 
 
@@ -106,10 +112,51 @@ def test_a_run_that_is_done_is_not_done_again(run_of, monkeypatch):
     first = seeds.train(run_of(), threads=1)
     monkeypatch.setattr(utils, "fit", None)
     assert seeds.train(run_of(), threads=1) == first
-    with pytest.raises(ValueError, match="of another run"):
-        seeds.train(run_of(recipe="plateau"), threads=1)
-    with pytest.raises(ValueError, match="of another run"):
-        seeds.train(run_of(epochs=3), threads=1)
+    for other, named in (
+        ({"recipe": "plateau"}, "recipe is 'plateau', was 'best'"),
+        ({"net": networks.Net4}, "net is 'Net4', was 'Net5'"),
+        ({"epochs": 3}, "epochs is 3, was 2"),
+        ({"val_size": 10}, "val_size is 10, was 0"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            seeds.train(run_of(**other), threads=1)
+
+
+def test_a_fingerprint_tells_what_names_do_not(run_of, small_loaders):
+    def of(recipe):
+        net, (train_loader, test_loader) = networks.Net5(), small_loaders(recipe.train_transforms)
+        optimizer = recipe.optimizer(net.parameters())
+        scheduler = recipe.scheduler(optimizer, 2, len(train_loader))
+        averaged = recipe.averaged(net)
+        parts = (net, averaged, optimizer, scheduler, train_loader, test_loader, utils.History())
+        return seeds.fingerprint(utils.RunState(*parts), recipe.loss_function)
+
+    best = RECIPES["best"]()
+    warped = normalised(transforms.RandomAffine(5))
+    others = [
+        best,
+        replace(best, scheduler=one_cycle(0.1)),
+        replace(best, scheduler=one_cycle(0.2, warm_up=0.2)),
+        replace(best, averaged=moving_average(0.99)),
+        replace(best, averaged=lambda net: None),
+        replace(best, optimizer=partial(torch.optim.SGD, lr=0.2, momentum=0.8)),
+        replace(best, loss_function=partial(F.cross_entropy, label_smoothing=0.1)),
+        replace(best, train_transforms=warped),
+    ]
+    assert len({of(recipe) for recipe in others}) == len(others)
+    assert of(best) == of(RECIPES["best"]())
+
+
+def test_what_cannot_be_is_said_at_once(small_root, capsys):
+    root = ["--root", str(small_root), "--source", "auto"]
+    for options, message in (
+        (["--width", "1"], "width of at least 2, got 1"),
+        (["--val-size", "-5"], "--val-size of at least 0, got -5"),
+        (["--processes", "0"], "--processes of at least 1, got 0"),
+        (["--epochs", "0"], "--epochs of at least 1, got 0"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            seeds.main([*root, *options])
 
 
 def test_an_interrupted_run_goes_on(run_of, monkeypatch):
@@ -195,7 +242,7 @@ def test_processes_and_ranks_come_to_the_same(code, small_root):
     [
         (["--width", "8", "--net", "net4"], "--width is net5's"),
         (["--split", "validation", "--val-size", "0"], "needs --val-size of at least 1"),
-        (["--seeds", "3-1"], "seeds"),
+        (["--seeds", "3-1"], "expected seeds such as 1-10, each once, got '3-1'"),
     ],
 )
 def test_options_that_do_not_go_together(options, message, capsys):
@@ -222,6 +269,6 @@ def test_threads_are_divided(monkeypatch):
             return results_of(*[[99.0]] * len(runs))
 
     monkeypatch.setattr(seeds, "ProcessPoolExecutor", Pool)
-    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(seeds, "cores", lambda: 16)
     seeds.train_all([seeds.Run("a", None, None, seed) for seed in range(3)], processes=4)
     assert asked == [3, 5, 5, 5]
