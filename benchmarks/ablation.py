@@ -34,6 +34,7 @@ class Choices:
 
     dropout: float = 0.0
     batch_norm_first: bool = False  # BatchNorm-ReLU for ReLU-BatchNorm
+    activation: type = nn.ReLU
     padding: bool = False  # in all convolutions of the second stage, which keeps it at 14x14
     rotation: float = 10  # degrees, either way
     shift: float = 0.07  # of the side, in both directions
@@ -55,6 +56,9 @@ class Choices:
         if self.batch_norm_first:
             for block in blocks:
                 block[1], block[2] = block[2], block[1]
+        if self.activation is not nn.ReLU:
+            for block in blocks:
+                block[1] = self.activation()
         if self.padding:
             for block in blocks[2:5]:
                 block[0].padding = (1, 1)
@@ -129,6 +133,14 @@ ROWS = {  # what was tried, and in what it differs from the start
         "One image in five as it is, for a warp blurs: Net5 and the recipe `best`.",
     ),
     "share-0.6": (replace(START, share=0.6), "Two images in five as they are."),
+    "share-0.8-strong": (
+        replace(START, share=0.8, rotation=15, shift=0.1, scale=0.15, shear=10),
+        "`share-0.8` with stronger warps: 15 degrees, 10 %, 15 % and 10 degrees.",
+    ),
+    "share-0.8-silu": (
+        replace(START, share=0.8, activation=nn.SiLU),
+        "`share-0.8` with SiLU for ReLU.",
+    ),
     "share-0.8-batch-norm-first": (
         replace(START, batch_norm_first=True, share=0.8),
         "`batch-norm-first` and `share-0.8` together.",

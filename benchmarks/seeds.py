@@ -335,13 +335,16 @@ def main(arguments=None):
     try:
         if ranks > 1:
             torch.distributed.init_process_group("gloo", timeout=timedelta(days=1))
+            threads = max(1, cores() // int(os.environ["LOCAL_WORLD_SIZE"]))
             for run in islice(runs, rank, None, ranks):
-                train(run, max(1, cores() // int(os.environ["LOCAL_WORLD_SIZE"])))
+                train(run, threads)
             torch.distributed.barrier()
             torch.distributed.destroy_process_group()
             if rank > 0:
                 return
-        results = train_all(runs, processes)  # after torchrun: reads what the ranks have written
+            results = [train(run, threads) for run in runs]  # read, for all of them are done
+        else:
+            results = train_all(runs, processes)
     except (ValueError, FloatingPointError, OSError) as error:
         sys.exit(f"seeds.py: error: {error}")
     table = summary(results)
