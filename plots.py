@@ -181,17 +181,19 @@ def plot_accuracy_against_parameters(ours, peers, title=None, axes=None):
     """Plot test accuracy against the number of parameters, on a logarithmic scale.
 
     `ours` holds (name, parameters, accuracies over seeds in per cent), `peers` holds (name,
-    parameters, accuracy). A point of ours is the mean of the last epochs, its bar the whole range.
+    parameters, accuracy). Of ours, a large point is the mean and the small ones are the seeds.
     """
     axes = axes or Figure(figsize=(8, 4.4), layout="constrained").subplots()
     for name, parameters, accuracy in peers:
         axes.plot(parameters, accuracy, "x", color="black", markersize=7)
-        label(axes, f"{name}\n{accuracy:g}", parameters, accuracy, "left", "black")
+        side = "right" if parameters < max(point[1] for point in ours) else "left"
+        label(axes, f"{name}\n{accuracy:g}", parameters, accuracy, side, "black")
     for name, parameters, accuracies in ours:
         mean = sum(accuracies) / len(accuracies)
         seeds = f"{len(accuracies)} seed{'s' * (len(accuracies) > 1)}"
-        reach = [[mean - min(accuracies)], [max(accuracies) - mean]]
-        axes.errorbar(parameters, mean, reach, fmt="o", color=BLUE, capsize=4, markersize=6)
+        xs = [parameters] * len(accuracies)
+        axes.plot(xs, accuracies, "o", color=BLUE, alpha=0.35, markersize=3.5)
+        axes.plot(parameters, mean, "o", color=BLUE, markersize=7.5)
         label(axes, f"{name}\n{mean:.2f}, {seeds}", parameters, mean, "right", BLUE)
     axes.axhline(99.4, color="grey", linewidth=0.8, linestyle=":")
     every = [parameters for _, parameters, _ in (*ours, *peers)]
@@ -202,9 +204,7 @@ def plot_accuracy_against_parameters(ours, peers, title=None, axes=None):
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("parameters")
     axes.set_ylabel("test accuracy (%)")
-    axes.plot(
-        [], [], "o", color=BLUE, label="ours: mean of the last epochs, bar from worst to best"
-    )
+    axes.plot([], [], "o", color=BLUE, label="ours after the last epoch: mean, and every seed")
     axes.plot([], [], "x", color="black", label="published by others")
     axes.figure.legend(frameon=False, loc="outside lower center", ncols=2, fontsize="small")
     axes.grid(alpha=0.3)

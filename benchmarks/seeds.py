@@ -232,7 +232,7 @@ def row(name, table):
     if 0 < len(reached) < len(table["seeds"]):
         first += f", {len(reached)} of {len(table['seeds'])}"
     alike = " or " not in table["environment"]["threads"]
-    seconds = f"{statistics.median(table['seconds']):.0f}" if alike else "not alike"
+    seconds = f"{statistics.median(table['seconds']):.0f}" if alike else "differing"
     return (
         f"| {name} | {table['parameters']:,} | {len(table['seeds'])} | "
         f"{table['mean']:.2f} ± {table['spread']:.2f} | {table['minimum']:.2f} | "

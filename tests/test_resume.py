@@ -292,6 +292,19 @@ def test_one_cycle_cannot_be_made_longer(small_root, tmp_path, capsys):
     assert "the scheduler's total_steps is 20, the checkpoint's 10" in capsys.readouterr().err
 
 
+def test_train_holds_images_out(small_root, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert train.main(arguments(small_root, out, epochs=1, **{"val-size": 50})) == 0
+    history = utils.History.load(out / "history.json")
+    assert len(history.val_accuracy) == len(history.test_accuracy) == 1
+    assert json.loads((out / "settings.json").read_text())["val_size"] == 50
+    printed = capsys.readouterr().out
+    assert "250 training images" in printed
+    assert f"val loss {history.val_loss[0]:.4f}, accuracy {history.val_accuracy[0]:.2f}%" in printed
+    assert train.main([*arguments(small_root, out, epochs=2), "--resume"]) == 2
+    assert "validation is False, the checkpoint's True" in capsys.readouterr().err
+
+
 def test_train_keeps_the_average_where_the_recipe_takes_one(small_root, tmp_path):
     out = tmp_path / "run"
     assert train.main(arguments(small_root, out, recipe="best", epochs=2)) == 0
