@@ -53,7 +53,7 @@ def run(root, folder, killing=None, seed=0):
         test_loader,
         optimizer,
         EPOCHS,
-        recipe.scheduler(optimizer),
+        recipe.scheduler(optimizer, EPOCHS, TRAIN_STEPS),
         checkpoint=folder / "checkpoint.pt",
         resume=True,
         progress=False,
