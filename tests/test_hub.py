@@ -47,7 +47,7 @@ def test_pretrained(entry):
     )
 
 
-def test_two_nets_the_smaller_a_record():
+def test_two_widths():
     assert {entry["name"]: entry["parameters"] for entry in ENTRIES} == {
         "net5": 7_216,
         "net5_small": 3_534,
