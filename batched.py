@@ -253,7 +253,7 @@ def elastic(images, noise, alpha, sigma, mode="bilinear", fill=None):
     """Shift each pixel of images (N, C, H, W) by noise (N, 2, H, W) in [-1, 1], made smooth.
 
     `sigma` is the smoothing in pixels, `alpha` the strength in half pixels, both (x, y). As
-    torchvision's, but smoothed along one axis after the other, which is the same and faster.
+    torchvision's, but smoothed along one axis after the other: the same but for rounding.
     """
     (height, width), shifts = images.shape[-2:], []
     noise = send(noise.to(images.dtype if images.is_floating_point() else torch.float32), images)

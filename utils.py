@@ -90,7 +90,7 @@ def keep_freed_memory():
     except (AttributeError, OSError, TypeError):
         return False
     mmap_threshold, trim_threshold = -3, -1  # of malloc.h
-    raised = mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25)  # glibc before 2.35
+    raised = mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25)  # older glibc's most
     return bool(raised and mallopt(trim_threshold, 2**31 - 1))
 
 
@@ -774,9 +774,8 @@ class RunState:
 
     def generators(self):
         """Return the loaders' own random generators, by name."""
-        loaders = {"train_loader": self.train_loader, "test_loader": self.test_loader}
-        loaders |= {"val_loader": self.val_loader}
-        generators = {name: getattr(loader, "generator", None) for name, loader in loaders.items()}
+        names = ("train_loader", "test_loader", "val_loader")
+        generators = {name: getattr(getattr(self, name), "generator", None) for name in names}
         return {name: generator for name, generator in generators.items() if generator is not None}
 
     def collect(self):

@@ -101,7 +101,7 @@ ROWS = {  # what was tried, and in what it differs from the start
     ),
     "padding": (
         replace(START, padding=True),
-        "Padding in all of the second stage: a quarter more arithmetic.",
+        "Padding in all of the second stage, which keeps it at 14x14.",
     ),
     "batch-norm-first": (
         replace(START, batch_norm_first=True),

@@ -12,9 +12,7 @@ import plots
 OURS = {
     "net4-plateau": "Net4, plateau",
     "net5-best": "Net5, best",
-    "net5-width10-best": "Net5 of width 10",
     "net5-width8-best": "Net5 of width 8",
-    "net5-width6-best": "Net5 of width 6",
 }
 
 

@@ -107,6 +107,9 @@ def main(arguments=None):
         utils.check_integer("--workers", options.workers, minimum=0)
         device = utils.get_device(options.device)
         utils.check_integer("--seed", options.seed, minimum=0)
+        options.out = options.out or HERE / f"time-to-target-{device.type}.json"
+        if not options.out.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {options.out.parent}")
         found = utils.find_mnist(options.root, options.source)
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"time_to_target.py: error: {error}")
@@ -122,8 +125,7 @@ def main(arguments=None):
     report["ratio"] = seconds[0] / seconds[1] if reached else None
     report["lower_bound"] = report["standard"]["epoch"] is None
     print(sentence(report))
-    path = options.out or HERE / f"time-to-target-{device.type}.json"
-    utils.write_atomically(path, json.dumps(report, indent=1).encode() + b"\n")
+    utils.write_atomically(options.out, json.dumps(report, indent=1).encode() + b"\n")
 
 
 def sentence(report):

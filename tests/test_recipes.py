@@ -78,8 +78,8 @@ def test_the_best_recipe_goes_up_and_down_once():
 
 
 def test_no_recipe_augments_the_test_images():
-    for recipe in (made() for made in RECIPES.values()):
-        kinds = [type(step) for step in recipe.test_transforms.transforms]
+    for recipe in RECIPES.values():
+        kinds = [type(step) for step in recipe().test_transforms.transforms]
         assert kinds == [transforms.ToTensor, transforms.Normalize]
 
 
