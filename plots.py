@@ -163,7 +163,7 @@ def plot_layers(rows, title=None):
     axes.text(len(rows) - 0.6, 28, "the image", va="bottom", ha="right", size="small", color="grey")
     axes.set_xticks(x, names, size="small")
     axes.set_ylabel("pixels")
-    axes.set_ylim(0, 1.12 * max(*sizes, *fields, 28))
+    axes.set_ylim(-4, 1.12 * max(*sizes, *fields, 28))  # room for labels below the lowest points
     axes.set_title(title or "Behind each layer (and its channels)", loc="left", fontsize="medium")
     axes.legend(frameon=False, loc="upper left")
     axes.spines[["top", "right"]].set_visible(False)
