@@ -88,6 +88,8 @@ def train(run, threads):
     if run.split == "validation":
         test_loader, val_loader = val_loader, None
     net = run.net().to(run.device)
+    if run.device == "cpu":
+        net.to(memory_format=torch.channels_last)  # the order that its convolutions are fastest in
     optimizer = recipe.optimizer(net.parameters())
     scheduler = recipe.scheduler(optimizer, run.epochs, len(train_loader))
     averaged = recipe.averaged(net)
