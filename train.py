@@ -27,6 +27,11 @@ NETS = {f"net{n}": getattr(networks, f"Net{n}") for n in range(1, 6)}
 class OneLineParser(argparse.ArgumentParser):
     """Say what is wrong with the options in one line, without the usage before it."""
 
+    def option(self, name, help, **settings):
+        """Add an option whose help ends in its default."""
+        default = "" if settings.get("default") is None else " (default: %(default)s)"
+        self.add_argument(name, help=help + default, **settings)
+
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
@@ -36,11 +41,7 @@ def parse_arguments(arguments=None):
     parser = OneLineParser(
         description="Train a network on MNIST, test it after every epoch, and keep the results."
     )
-
-    def option(name, help, **settings):
-        default = "" if settings.get("default") is None else " (default: %(default)s)"
-        parser.add_argument(name, help=help + default, **settings)
-
+    option = parser.option
     option("--net", "a network of model.py", choices=NETS, default="net5")
     option(
         "--recipe",

@@ -33,7 +33,7 @@ sys.path.insert(0, str(HERE.parent))
 
 import utils  # noqa: E402
 from recipes import RECIPES  # noqa: E402
-from train import NETS  # noqa: E402
+from train import NETS, OneLineParser  # noqa: E402
 
 TARGET = 99.4  # per cent
 RESULTS, STATES = HERE / "results", HERE.parent / "runs" / "sweeps"
@@ -258,23 +258,20 @@ def caption(table):
 
 def parse_arguments(arguments=None):
     """Return the options as a namespace; `seeds` a list."""
-    parser = argparse.ArgumentParser(description="Train over several seeds, and keep a table.")
-
-    def option(name, help, **settings):
-        parser.add_argument(name, help=help, **settings)
-
-    option("--net", "a network of model.py (net5)", choices=NETS, default="net5")
-    option("--width", "of net5 (12)", type=int)
-    option("--recipe", "see recipes.py (best)", choices=RECIPES, default="best")
-    option("--seeds", "such as 1-10 or 1,4,5 (1-3)", type=seed_list, default=[1, 2, 3])
-    option("--epochs", "of each run (15)", type=int, default=15)
-    option("--split", "what is tested (test)", choices=("test", "validation"), default="test")
-    option("--val-size", "training images held out (0; 10,000 for validation)", type=int)
-    option("--processes", "runs side by side (one for each core; one on CUDA)", type=int)
-    option("--device", "auto, cpu, cuda or mps (auto)", default="auto")
-    option("--root", "folder with MNIST/raw/ (else MNIST_ROOT, data/, download)")
-    option("--source", "the data (full)", choices=("auto", "full", "sample"), default="full")
-    option("--out", "name below results/ (NET-RECIPE)")
+    parser = OneLineParser(description="Train over several seeds, and keep a table.")
+    option = parser.option
+    option("--net", "a network of model.py", choices=NETS, default="net5")
+    option("--width", "of net5 (default: 12)", type=int)
+    option("--recipe", "see recipes.py", choices=RECIPES, default="best")
+    option("--seeds", "such as 1-10 or 1,4,5", type=seed_list, default="1-3")
+    option("--epochs", "of each run", type=int, default=15)
+    option("--split", "what is tested", choices=("test", "validation"), default="test")
+    option("--val-size", "images held out (default: 0; 10,000 for validation)", type=int)
+    option("--processes", "runs side by side (default: one for each core; one on CUDA)", type=int)
+    option("--device", "auto, cpu, cuda or mps", default="auto")
+    option("--root", "folder with MNIST/raw/ (default: MNIST_ROOT, data/ or a download)")
+    option("--source", "the data", choices=("auto", "full", "sample"), default="full")
+    option("--out", "name below results/ (default: NET-RECIPE)")
     options = parser.parse_args(arguments)
     if options.width is not None and options.net != "net5":
         parser.error(f"--width is net5's, got it with {options.net}")
