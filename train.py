@@ -134,9 +134,7 @@ def train(options, history):
         seed=options.seed,
         val_size=options.val_size,
     )
-    net = NETS[options.net]().to(device)
-    if device.type == "cpu":
-        net.to(memory_format=torch.channels_last)  # the order that its convolutions are fastest in
+    net = utils.to_device(NETS[options.net](), device)
     optimizer = recipe.optimizer(net.parameters())
     scheduler = recipe.scheduler(optimizer, options.epochs, len(train_loader))
     averaged = recipe.averaged(net)

@@ -77,6 +77,17 @@ def get_device(name="auto"):
     return device
 
 
+def to_device(model, device):
+    """Move a model to a device and return it.
+
+    On a CPU its weights get channels-last order, which convolutions are faster in; values stay.
+    """
+    model.to(device)
+    if torch.device(device).type == "cpu":
+        model.to(memory_format=torch.channels_last)
+    return model
+
+
 def keep_freed_memory():
     """Have this process keep the memory it frees, for the next batch; return whether it could.
 

@@ -87,9 +87,7 @@ def train(run, threads):
     val_loader = held_out[0] if held_out else None
     if run.split == "validation":
         test_loader, val_loader = val_loader, None
-    net = run.net().to(run.device)
-    if run.device == "cpu":
-        net.to(memory_format=torch.channels_last)  # the order that its convolutions are fastest in
+    net = utils.to_device(run.net(), run.device)
     optimizer = recipe.optimizer(net.parameters())
     scheduler = recipe.scheduler(optimizer, run.epochs, len(train_loader))
     averaged = recipe.averaged(net)

@@ -35,7 +35,7 @@ def ours(found, device, seed, epochs):
         device=device,
         seed=seed,
     )
-    net = Net5().to(device)
+    net = utils.to_device(Net5(), device)
     optimizer = recipe.optimizer(net.parameters())
     scheduler = recipe.scheduler(optimizer, epochs, len(train_loader))
     averaged = recipe.averaged(net)

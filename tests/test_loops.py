@@ -366,6 +366,14 @@ def test_validation_images_drive_the_plateau(small_loaders, monkeypatch):
 # --- Devices -----------------------------------------------------------------------------------
 
 
+def test_to_device_keeps_the_values():
+    net, images = networks.Net4(dropout=0.0).eval(), torch.randn(2, 1, 28, 28)
+    before = net(images).detach()
+    assert utils.to_device(net, "cpu") is net
+    assert net.features[1][0].weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(net(images), before)
+
+
 def test_get_device(monkeypatch):
     assert utils.get_device("cpu").type == "cpu"
     for cuda in (True, False):
