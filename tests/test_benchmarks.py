@@ -32,10 +32,15 @@ def run(small_root, name, net, recipe, **settings):
     return seeds.train(seeds.Run(name, net, recipe, **settings), threads=1)
 
 
-def test_what_the_ablation_chose_is_net5_with_best(here, small_root):
-    chosen = ablation.ROWS[ablation.CHOSEN][0]
+@pytest.mark.parametrize(
+    ("row", "recipe"), [(ablation.CHOSEN, "best"), ("plateau", "tuned_plateau")]
+)
+def test_the_recipes_for_net5_are_rows_of_the_ablation(row, recipe, here, small_root):
+    chosen = ablation.ROWS[row][0]
     by_choices = run(small_root, "choices", chosen.net, chosen.recipe)
-    by_name = run(small_root, "names", networks.Net5, RECIPES["best"])
+    by_name = run(small_root, "names", networks.Net5, RECIPES[recipe])
+    for kept in ("train_loss", "test_loss", "learning_rate"):
+        assert by_choices["history"][kept] == by_name["history"][kept]
     for kept in ("train_loss", "test_loss", "learning_rate"):
         assert by_choices["history"][kept] == by_name["history"][kept]
 

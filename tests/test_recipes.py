@@ -63,6 +63,15 @@ def test_what_tells_the_exercise_s_recipes_apart():
     assert rotated.degrees == [-7.0, 7.0]
 
 
+def test_the_tuned_plateau_is_the_exercise_s_schedule_on_our_images():
+    recipe, optimizer, scheduler = made("tuned_plateau")
+    assert type(scheduler) is ReduceLROnPlateau
+    assert (scheduler.patience, scheduler.factor) == (2, 0.1)
+    assert str(recipe.train_transforms) == str(RECIPES["best"]().train_transforms)
+    assert optimizer.param_groups[0]["lr"] == 0.1
+    assert recipe.averaged(None) is None
+
+
 def test_the_best_recipe_goes_up_and_down_once():
     _, optimizer, scheduler = made("best", epochs=3, steps=100)
     rates = []
