@@ -10,28 +10,28 @@ KEPT = Path("runs", "steps")
 
 
 def keep(name, net, history, folder=KEPT):
-    """Write what an experiment came to, below its name, over what it had come to before.
+    """Write what an experiment came to, over an earlier run of as many epochs on the same data.
 
     Names such as "2.1 Net2" put the experiments in order. Raises ValueError for a history without
     an epoch, or for a name that is no file's.
     """
     if len(history) == 0:
         raise ValueError(f"expected a history of at least one epoch for {name!r}, got none")
-    path = Path(folder, f"{name}.json")
+    path = Path(folder, f"{name}, {history.source}, {len(history)} epochs.json")
     if not name or path.parent != Path(folder):
         raise ValueError(f"expected a name that can be a file's, got {name!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
     parameters = sum(parameter.numel() for parameter in net.parameters())
-    content = {"parameters": parameters, "history": asdict(history)}
+    content = {"name": name, "parameters": parameters, "history": asdict(history)}
     utils.write_atomically(path, json.dumps(content, indent=1).encode() + b"\n")
 
 
 def kept(folder=KEPT):
     """Return the kept experiments in the order of their names: name, parameters, History."""
-    contents = {path.stem: json.loads(path.read_text()) for path in Path(folder).glob("*.json")}
+    contents = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
     return [
-        (name, contents[name]["parameters"], utils.History(**contents[name]["history"]))
-        for name in sorted(contents)
+        (content["name"], content["parameters"], utils.History(**content["history"]))
+        for content in contents
     ]
 
 

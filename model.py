@@ -94,7 +94,7 @@ class Net3(Net2):
 
 
 class Net4(DigitNet):
-    """Under 8,000 parameters: a 1x1 transition to few channels, and one more convolution.
+    """Under 8,000 parameters: a 1x1 transition to few channels, and a 1x1 convolution at the end.
 
     `width` is the number of channels of most layers; the sizes below are those of the default.
     Raises TypeError or ValueError for a width that is no integer of at least 2.

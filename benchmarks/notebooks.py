@@ -47,7 +47,7 @@ def main(arguments=None):
     for path in paths:
         try:
             notebook = execute(path, path.resolve().parent)
-        except (CellExecutionError, OSError) as error:
+        except (CellExecutionError, RuntimeError, OSError) as error:  # or the kernel died
             sys.exit(f"notebooks.py: error: {path}: {error}")
         nbformat.write(notebook, path)
         print(path)
