@@ -83,7 +83,7 @@ def on_plateau(optimizer, epochs, steps):
 
 
 def plateau():
-    """Step 3: `rotation`, with ReduceLROnPlateau on the loss that `test_model_plateau` returns."""
+    """Step 3: `rotation`, with ReduceLROnPlateau on the test loss, or `fit`'s validation loss."""
     return replace(rotation(), scheduler=on_plateau)
 
 
@@ -91,8 +91,8 @@ def best():
     """Step 3, ours: four images in five warped, one cycle of the learning rate, averaged weights.
 
     Test images are sharp, so the warped ones are, too: the nearest pixel is taken, not a mixture
-    of four, and the fifth image stays as it is. What the choices gain on validation images, and how
-    surely, is in benchmarks/results/ablation.md.
+    of four, and the fifth image stays as it is. What was tried on validation images, what it gains
+    and how surely, is in benchmarks/results/ablation.md.
     """
     affine = transforms.RandomAffine(degrees=10, translate=(0.07, 0.07), scale=(0.9, 1.1), shear=6)
     return Recipe(
@@ -105,7 +105,7 @@ def best():
 
 
 def tuned_plateau():
-    """`plateau` with learning rate and images tuned on validation images, for Net5: no dropout."""
+    """Step 3's schedule from 0.1 on the images of `best`, without an average, for Net5."""
     return replace(
         best(),
         optimizer=partial(SGD, lr=0.1, momentum=0.9, weight_decay=1e-4),

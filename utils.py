@@ -80,7 +80,8 @@ def get_device(name="auto"):
 def to_device(model, device):
     """Move a model to a device and return it.
 
-    On a CPU its weights get channels-last order, which convolutions are faster in; values stay.
+    On a CPU its weights get channels-last order, which convolutions are faster in. They keep their
+    values; results differ by rounding.
     """
     model.to(device)
     if torch.device(device).type == "cpu":

@@ -1,6 +1,6 @@
 """Run the notebooks from top to bottom and keep their outputs in them.
 
-    MNIST_ROOT=FOLDER python benchmarks/notebooks.py [S7_Step1.ipynb ...]
+    OMP_NUM_THREADS=1 MNIST_ROOT=FOLDER python benchmarks/notebooks.py [S7_Step1.ipynb ...]
 
 A notebook that breaks stays as it was. Progress bars, which are gone when a run ends, are left out.
 """
@@ -14,6 +14,10 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+import utils  # noqa: E402
+
 NAMES = ("S7_Step1.ipynb", "S7_Step2.ipynb", "S7_Step3.ipynb")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -47,9 +51,9 @@ def main(arguments=None):
     for path in paths:
         try:
             notebook = execute(path, path.resolve().parent)
-        except (CellExecutionError, RuntimeError, OSError) as error:  # or the kernel died
+            utils.write_atomically(path, nbformat.writes(notebook).encode() + b"\n")
+        except (CellExecutionError, RuntimeError, ValueError, KeyError, OSError) as error:
             sys.exit(f"notebooks.py: error: {path}: {error}")
-        nbformat.write(notebook, path)
         print(path)
 
 

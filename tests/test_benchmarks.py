@@ -41,8 +41,6 @@ def test_the_recipes_for_net5_are_rows_of_the_ablation(row, recipe, here, small_
     by_name = run(small_root, "names", networks.Net5, RECIPES[recipe])
     for kept in ("train_loss", "test_loss", "learning_rate"):
         assert by_choices["history"][kept] == by_name["history"][kept]
-    for kept in ("train_loss", "test_loss", "learning_rate"):
-        assert by_choices["history"][kept] == by_name["history"][kept]
 
 
 @pytest.mark.parametrize("name", ablation.ROWS)

@@ -152,6 +152,22 @@ def test_the_mean_over_seeds_is_that_of_its_file():
     assert expected in " ".join(written(committed(STEPS[2])).split())
 
 
+def test_what_step_3_says_of_its_runs():
+    text, outputs = " ".join(written(committed(STEPS[2])).split()), printed(committed(STEPS[2]))
+    epochs = re.findall(r"^Epoch (.*) \| [\d.]+ s$", outputs, re.MULTILINE)
+    assert epochs[:15] == epochs[15:30]  # the scheduler did not act: "the same to the last digit"
+    accuracies = re.findall(r"test loss \S+ accuracy (\S+)%", "\n".join(epochs[30:]))
+    first = next(n for n, accuracy in enumerate(accuracies, 1) if float(accuracy) >= 99.4)
+    assert f"It passes the target at epoch {first}, with {accuracies[first - 1]}, and stays" in text
+    assert all(float(accuracy) >= 99.4 for accuracy in accuracies[first:])
+    correct = int(re.search(r"Accuracy: (\d+)/10000", outputs).group(1))
+    assert f"Of the 10,000 test images {10_000 - correct} are misread" in text
+    results = (REPOSITORY / "benchmarks" / "results" / "net4-plateau").glob("seed-*.json")
+    rates = [json.loads(path.read_text())["history"]["learning_rate"] for path in results]
+    assert sum(len(set(each)) > 1 for each in rates) == 4
+    assert "the scheduler acted in four of them" in text
+
+
 def test_the_bars():
     """What the issue of each step asks of its one seed."""
     best = {}
