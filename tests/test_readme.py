@@ -6,8 +6,10 @@ import re
 import pytest
 import seeds
 import speed
+import time_to_target
 import torch
 from conftest import REPOSITORY
+from test_notebooks import committed, own_rows, printed
 
 import model as networks
 import utils
@@ -21,22 +23,33 @@ def table_of(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "title"),
+    ("name", "title", "images"),
     [
-        ("net4-plateau", "Net4, `plateau`: the exercise's"),
-        ("net5-best", "Net5, `best`"),
-        ("net5-width8-best", "Net5 of width 8, `best`"),
+        ("net4-plateau", "Net4, `plateau`: the exercise's", 60_000),
+        ("net4-plateau-val-driven", "Net4, `plateau`, driven by validation images", 55_000),
+        ("net5-tuned_plateau", "Net5, `tuned_plateau`", 60_000),
+        ("net5-best", "Net5, `best`", 60_000),
+        ("net5-width8-best", "Net5 of width 8, `best`", 60_000),
     ],
 )
-def test_results(name, title):
+def test_results(name, title, images):
     table = table_of(name)
-    assert (table["split"], table["epochs"], table["training_images"]) == ("test", 15, 60_000)
+    assert (table["split"], table["epochs"], table["training_images"]) == ("test", 15, images)
     assert seeds.HEADER in README
     assert seeds.row(title, table) in README
 
 
 def test_where_the_results_come_from():
-    assert seeds.caption(table_of("net5-best")) in README
+    table = table_of("net5-best")
+    assert seeds.caption(table) in README
+    assert f"reads {table['mean']:.2f} % of MNIST's test images: the mean of ten seeds" in README
+    assert len(table["seeds"]) == 10
+
+
+def test_time_to_target():
+    report = json.loads((REPOSITORY / "benchmarks" / "time-to-target-cpu.json").read_text())
+    assert report["source"] == "full"
+    assert time_to_target.sentence(report) in " ".join(README.split())
 
 
 def test_trained_weights():
@@ -53,14 +66,39 @@ def test_speed():
     assert speed.table(report) in README
 
 
-def test_networks():
-    for name in ("Net1", "Net2", "Net3", "Net4", "Net5"):
-        net = getattr(networks, name)()
-        *_, last = utils.trace(net)
-        parameters = sum(parameter.numel() for parameter in net.parameters())
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_the_steps(step):
+    """The rows of the table are those of the notebooks, and of the networks themselves."""
+    rows = own_rows(f"S7_Step{step}.ipynb")
+    for row in rows:
+        experiment, parameters, epochs, _, best, _, last = row.strip("| ").split(" | ")
+        net = getattr(networks, re.search(r"Net\d", experiment).group())()
+        *_, layer = utils.trace(net)
+        assert parameters == f"{sum(parameter.numel() for parameter in net.parameters()):,}"
+        link = rf"\[Step {step}\]\(S7_Step{step}\.ipynb\)"
+        figures = f"{parameters} | {layer.receptive_field} | {last} | {best}"
         assert re.search(
-            rf"\| {name} \|[^|]+\| {parameters:,} \| {last.receptive_field} \|", README
+            rf"^\| {link} \| {experiment} \|[^|]+\| {re.escape(figures)} \|$", README, re.M
         )
+        assert epochs == "15"
+    assert README.count(f"(S7_Step{step}.ipynb) | {step}.") == len(rows) > 0
+
+
+def test_the_receptive_field_of_the_networks_with_results():
+    for net in (networks.Net4(), networks.Net5(), networks.Net5(width=8)):
+        *_, layer = utils.trace(net)
+        assert layer.receptive_field == 44
+    assert "every network here has a receptive field of 44 pixels" in " ".join(README.split())
+
+
+def test_how_long_the_notebooks_take():
+    minutes = []
+    for step in (1, 2, 3):
+        text = printed(committed(f"S7_Step{step}.ipynb"))
+        assert "'threads': 1," in text
+        seconds = re.findall(r"^Epoch .* \| ([\d.]+) s$", text, re.MULTILINE)
+        minutes.append(round(sum(map(float, seconds)) / 60))
+    assert "trained for {}, {} and {} minutes on one core".format(*minutes) in README
 
 
 def test_links_lead_somewhere():
