@@ -46,6 +46,21 @@ def test_where_the_results_come_from():
     assert len(table["seeds"]) == 10
 
 
+def test_what_the_text_says_of_the_plateaus():
+    text = " ".join(README.split())
+    peers = json.loads((REPOSITORY / "benchmarks" / "peers.json").read_text())
+    published = {peer["name"]: peer["accuracy"] for peer in peers}
+    assert f"The exercise publishes {published['the exercise']:.2f} %" in text
+    files = (RESULTS / "net5-tuned_plateau").glob("seed-*.json")
+    histories = [json.loads(path.read_text())["history"] for path in files]
+    unmoved = [each for each in histories if len(set(each["learning_rate"])) == 1]
+    assert (len(unmoved), len(histories)) == (1, 5)
+    assert unmoved[0]["test_accuracy"][-1] == table_of("net5-tuned_plateau")["minimum"]
+    held_out = json.loads((RESULTS / "net4-plateau-val-driven" / "seed-1.json").read_text())
+    assert f"{held_out['settings']['val_size']:,} training images held out" in text
+    assert f"{held_out['settings']['training_images']:,} others" in text
+
+
 def test_time_to_target():
     report = json.loads((REPOSITORY / "benchmarks" / "time-to-target-cpu.json").read_text())
     assert report["source"] == "full"
