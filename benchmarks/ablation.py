@@ -19,13 +19,12 @@ from seeds import RESULTS, Run, caption, cores, seed_list, summary, train_all, w
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 import utils
 from model import Net4
-from recipes import Recipe, moving_average, normalised, one_cycle
+from recipes import Recipe, moving_average, normalised, on_plateau, one_cycle
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Choices:
     elastic: float = 0.0  # alpha: half pixels
     share: float = 1.0  # of the images that is warped at all
     interpolation: InterpolationMode = InterpolationMode.BILINEAR
-    patience: int | None = None  # of ReduceLROnPlateau, for OneCycleLR
+    plateau: bool = False  # ReduceLROnPlateau for OneCycleLR
     peak: float = 0.2  # the highest learning rate; with ReduceLROnPlateau the first
     weight_decay: float = 1e-4
     batch_size: int = 128
@@ -81,20 +80,16 @@ class Choices:
             normalised(affine, *elastic),
             normalised(),
             partial(SGD, lr=self.peak, momentum=0.9, weight_decay=self.weight_decay),
-            one_cycle(self.peak) if self.patience is None else self.plateau,
+            on_plateau if self.plateau else one_cycle(self.peak),
             moving_average(self.decay) if self.decay else lambda net: None,
             partial(F.cross_entropy, label_smoothing=self.smoothing),
             self.batch_size,
         )
 
-    def plateau(self, optimizer, epochs, steps):
-        """Return the schedule of the exercise, with this patience."""
-        return ReduceLROnPlateau(optimizer, patience=self.patience)
-
 
 START = Choices()
 NEAREST = replace(START, share=0.8, interpolation=InterpolationMode.NEAREST)
-PLATEAU = replace(NEAREST, patience=2, decay=None, peak=0.1)
+PLATEAU = replace(NEAREST, plateau=True, decay=None, peak=0.1)
 ROWS = {  # what was tried, and in what it differs from the start
     "start": (
         START,
@@ -136,7 +131,8 @@ ROWS = {  # what was tried, and in what it differs from the start
     ),
     "share-0.8-nearest": (
         NEAREST,
-        "`share-0.8`, a warp taking the nearest pixel, which keeps it sharp: Net5 and `best`.",
+        "`share-0.8`, a warp taking the nearest pixel, which keeps it sharp: Net5 and `best`. Its "
+        "runs are those of net5-best-validation.",
     ),
     "share-0.6": (replace(START, share=0.6), "Two images in five as they are."),
     "share-0.8-strong": (

@@ -169,7 +169,7 @@ def test_what_step_3_says_of_its_runs():
 
 
 def test_the_bars():
-    """What the issue of each step asks of its one seed."""
+    """What each step sets out to reach with its one seed."""
     best = {}
     for name in STEPS:
         for row in own_rows(name):
