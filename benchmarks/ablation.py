@@ -8,7 +8,6 @@ the very images that they are tested on, as the exercise does. Writes results/ab
 and each run in results/ablation/.
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -25,6 +24,7 @@ from torchvision.transforms import InterpolationMode
 import utils
 from model import Net4
 from recipes import Recipe, moving_average, normalised, on_plateau, one_cycle
+from train import OneLineParser
 
 
 @dataclass(frozen=True)
@@ -215,20 +215,16 @@ def table(report):
 
 def main():
     """Run the command line."""
-    parser = argparse.ArgumentParser(description="Measure each choice on validation images.")
-    parser.add_argument("--root", help="folder with MNIST/raw/ (else MNIST_ROOT, data/, download)")
-    parser.add_argument(
-        "--only", nargs="+", choices=ROWS, default=[], metavar="ROW", help="these, and start"
-    )
-    parser.add_argument(
-        "--seeds", type=seed_list, default=[1, 2, 3], help="such as 1-3 (the default)"
-    )
-    parser.add_argument(
-        "--processes", type=int, default=cores(), help="runs side by side (one for each core)"
-    )
+    parser = OneLineParser(description="Measure each choice on validation images.")
+    option = parser.option
+    option("--root", "folder with MNIST/raw/ (default: MNIST_ROOT, data/ or a download)")
+    option("--only", "these, and start (default: all)", nargs="+", choices=ROWS, metavar="ROW")
+    option("--seeds", "such as 1-10 or 1,4,5", type=seed_list, default="1-3")
+    option("--processes", "runs side by side (default: one for each core)", type=int)
     options = parser.parse_args()
     try:
-        utils.check_integer("--processes", options.processes, minimum=1)
+        processes = cores() if options.processes is None else options.processes
+        utils.check_integer("--processes", processes, minimum=1)
         root = str(utils.find_mnist(options.root, "full").root)
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"ablation.py: error: {error}")
@@ -246,7 +242,7 @@ def main():
         for seed in options.seeds
     ]
     try:
-        train_all(runs, options.processes)
+        train_all(runs, processes)
     except (ValueError, FloatingPointError, OSError) as error:
         sys.exit(f"ablation.py: error: {error}")
     rows = {name: results_of(name) for name in ROWS}

@@ -7,7 +7,6 @@ images for each seed. Writes weights/NAME.pt and its entry in weights/metadata.j
 has no say in the choice; it is tested afterwards.
 """
 
-import argparse
 import hashlib
 import io
 import json
@@ -19,6 +18,7 @@ from seeds import HERE, RESULTS, STATES
 import utils
 from model import Net5
 from recipes import MEAN, RECIPES, STD
+from train import OneLineParser
 
 WEIGHTS = HERE.parent / "weights"
 
@@ -87,12 +87,13 @@ def entry_for(name, sweep, width, weights, result, loader):
 
 def main(arguments=None):
     """Run the command line."""
-    parser = argparse.ArgumentParser(description="Ship the weights of a sweep.")
-    parser.add_argument("name", help="of the weights, such as net5")
-    parser.add_argument("--sweep", required=True, help="a folder below results/")
-    parser.add_argument("--width", type=int, default=12, help="of its Net5")
-    parser.add_argument("--root", help="folder with MNIST/raw/ (else MNIST_ROOT, data/, download)")
-    parser.add_argument("--source", choices=("auto", "full", "sample"), default="full")
+    parser = OneLineParser(description="Ship the weights of a sweep.")
+    option = parser.option
+    option("name", "of the weights, such as net5")
+    option("--sweep", "a folder below results/", required=True)
+    option("--width", "of its Net5", type=int, default=12)
+    option("--root", "folder with MNIST/raw/ (default: MNIST_ROOT, data/ or a download)")
+    option("--source", "the data", choices=("auto", "full", "sample"), default="full")
     options = parser.parse_args(arguments)
     try:
         result = chosen(options.sweep)

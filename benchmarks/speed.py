@@ -31,19 +31,21 @@ sys.path.insert(0, str(HERE.parent))
 import utils  # noqa: E402
 from model import Net4, Net5  # noqa: E402
 from recipes import plateau  # noqa: E402
+from train import OneLineParser  # noqa: E402
 
 BATCH_SIZE = 128
 
 
 def parse_arguments():
     """Return the options as a namespace."""
-    parser = argparse.ArgumentParser(description="Time our way against the standard way.")
-    parser.add_argument("--root", help="folder with MNIST/raw/ (else MNIST_ROOT, data/, download)")
-    parser.add_argument("--source", choices=("auto", "full", "sample"), default="full")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--rounds", type=int, default=3, help="times that each is measured")
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="standard way's")
-    parser.add_argument("--out", type=Path, help="JSON file (else speed-DEVICE.json here)")
+    parser = OneLineParser(description="Time our way against the standard way.")
+    option = parser.option
+    option("--root", "folder with MNIST/raw/ (default: MNIST_ROOT, data/ or a download)")
+    option("--source", "the data", choices=("auto", "full", "sample"), default="full")
+    option("--device", "cpu or cuda", default="cpu")
+    option("--rounds", "times that each is measured", type=int, default=3)
+    option("--workers", "the standard way's", type=int, nargs="+", default=[0, 2])
+    option("--out", "JSON file (default: speed-DEVICE.json, here)", type=Path)
     parser.add_argument("--peak-memory", choices=("ours", "standard"), help=argparse.SUPPRESS)
     return parser.parse_args()
 

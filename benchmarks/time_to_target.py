@@ -7,7 +7,6 @@ every epoch, all of it timed from the first step. Prints both and their ratio, a
 the exercise's recipe does not get there in its 15 epochs. Writes time-to-target-DEVICE.json.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -21,6 +20,7 @@ from torchvision import datasets
 import utils
 from model import Net4, Net5
 from recipes import best, plateau
+from train import OneLineParser
 
 
 def ours(found, device, seed, epochs):
@@ -91,16 +91,15 @@ def timed(epoch, epochs):
 
 def main(arguments=None):
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description="Time two ways to 99.4 %.")
-    parser.add_argument("--root", help="folder with MNIST/raw/ (else MNIST_ROOT, data/, download)")
-    parser.add_argument("--source", choices=("auto", "full", "sample"), default="full")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--seed", type=int, default=1, help="of both")
-    parser.add_argument("--out", type=Path, help="JSON file (else time-to-target-DEVICE.json here)")
-    parser.add_argument(
-        "--epochs", type=int, default=15, help="at most, and the length of schedules"
-    )
-    parser.add_argument("--workers", type=int, default=2, help="of the standard way's DataLoader")
+    parser = OneLineParser(description="Time two ways to 99.4 %.")
+    option = parser.option
+    option("--root", "folder with MNIST/raw/ (default: MNIST_ROOT, data/ or a download)")
+    option("--source", "the data", choices=("auto", "full", "sample"), default="full")
+    option("--device", "cpu or cuda", default="cpu")
+    option("--seed", "of both", type=int, default=1)
+    option("--epochs", "at most, and the length of schedules", type=int, default=15)
+    option("--workers", "of the standard way's DataLoader", type=int, default=2)
+    option("--out", "JSON file (default: time-to-target-DEVICE.json, here)", type=Path)
     options = parser.parse_args(arguments)
     try:
         utils.check_integer("--epochs", options.epochs, minimum=1)
