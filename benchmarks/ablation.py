@@ -42,7 +42,7 @@ class Choices:
     elastic: float = 0.0  # alpha: half pixels
     share: float = 1.0  # of the images that is warped at all
     interpolation: InterpolationMode = InterpolationMode.BILINEAR
-    plateau: bool = False  # ReduceLROnPlateau for OneCycleLR
+    threshold: float | None = None  # of ReduceLROnPlateau, where that stands for OneCycleLR
     peak: float = 0.2  # the highest learning rate; with ReduceLROnPlateau the first
     weight_decay: float = 1e-4
     batch_size: int = 128
@@ -80,7 +80,7 @@ class Choices:
             normalised(affine, *elastic),
             normalised(),
             partial(SGD, lr=self.peak, momentum=0.9, weight_decay=self.weight_decay),
-            on_plateau if self.plateau else one_cycle(self.peak),
+            one_cycle(self.peak) if self.threshold is None else on_plateau(self.threshold),
             moving_average(self.decay) if self.decay else lambda net: None,
             partial(F.cross_entropy, label_smoothing=self.smoothing),
             self.batch_size,
@@ -89,7 +89,8 @@ class Choices:
 
 START = Choices()
 NEAREST = replace(START, share=0.8, interpolation=InterpolationMode.NEAREST)
-PLATEAU = replace(NEAREST, plateau=True, decay=None, peak=0.1)
+PLATEAU = replace(NEAREST, threshold=1e-4, decay=None, peak=0.1)
+LIGHT = {"rotation": 7, "shift": 0.05, "scale": 0.05, "shear": 0}
 ROWS = {  # what was tried, and in what it differs from the start
     "start": (
         START,
@@ -104,7 +105,6 @@ ROWS = {  # what was tried, and in what it differs from the start
         replace(START, batch_norm_first=True),
         "BatchNorm before ReLU, as in most networks, for ReLU before BatchNorm.",
     ),
-    "dropout": (replace(START, dropout=0.05), "Dropout of 0.05 after every block, as in Net4."),
     "rotation": (
         replace(START, shift=0, scale=0, shear=0),
         "Images rotated by up to 10 degrees, and nothing else.",
@@ -118,12 +118,10 @@ ROWS = {  # what was tried, and in what it differs from the start
         replace(START, elastic=50.0),
         "Elastic deformation as well, which blurs a second time.",
     ),
-    "peak-0.1": (replace(START, peak=0.1), "Half the peak learning rate."),
     "batch-64": (
         replace(START, batch_size=64, peak=0.1),
         "Batches of 64 at half the peak learning rate: twice the steps.",
     ),
-    "smoothing": (replace(START, smoothing=0.05), "Label smoothing of 0.05 in training."),
     "weight-decay-5e-4": (replace(START, weight_decay=5e-4), "Five times the weight decay."),
     "share-0.8": (
         replace(START, share=0.8),
@@ -135,21 +133,47 @@ ROWS = {  # what was tried, and in what it differs from the start
         "runs are those of net5-best-validation.",
     ),
     "share-0.6": (replace(START, share=0.6), "Two images in five as they are."),
-    "share-0.8-strong": (
-        replace(START, share=0.8, rotation=15, shift=0.1, scale=0.15, shear=10),
-        "`share-0.8` with stronger warps: 15 degrees, 10 %, 15 % and 10 degrees.",
-    ),
-    "share-0.8-silu": (
-        replace(START, share=0.8, activation=nn.SiLU),
-        "`share-0.8` with SiLU for ReLU.",
-    ),
     "share-0.8-batch-norm-first": (
         replace(START, batch_norm_first=True, share=0.8),
         "`batch-norm-first` and `share-0.8` together.",
     ),
+    "nearest-dropout": (
+        replace(NEAREST, dropout=0.05),
+        "`share-0.8-nearest` with dropout of 0.05 after every block, as in Net4.",
+    ),
+    "nearest-smoothing": (
+        replace(NEAREST, smoothing=0.05),
+        "`share-0.8-nearest` with label smoothing of 0.05 in training.",
+    ),
+    "nearest-peak-0.1": (
+        replace(NEAREST, peak=0.1),
+        "`share-0.8-nearest` with half the peak learning rate.",
+    ),
+    "nearest-batch-64": (
+        replace(NEAREST, batch_size=64, peak=0.1),
+        "`share-0.8-nearest` with `batch-64`.",
+    ),
+    "nearest-light": (
+        replace(NEAREST, **LIGHT),
+        "`share-0.8-nearest` with weaker warps: 7 degrees, 5 %, 5 % and no shear.",
+    ),
+    "nearest-strong": (
+        replace(NEAREST, rotation=15, shift=0.1, scale=0.15, shear=10),
+        "`share-0.8-nearest` with stronger warps: 15 degrees, 10 %, 15 % and 10 degrees.",
+    ),
+    "nearest-silu": (replace(NEAREST, activation=nn.SiLU), "`share-0.8-nearest` with SiLU."),
     "plateau": (
         PLATEAU,
-        "`share-0.8-nearest` with ReduceLROnPlateau from 0.1, and no average: `tuned_plateau`.",
+        "`share-0.8-nearest` with ReduceLROnPlateau from 0.1, and no average.",
+    ),
+    "plateau-light": (
+        replace(PLATEAU, **LIGHT),
+        "`plateau` with the weaker warps of `nearest-light`.",
+    ),
+    "plateau-light-threshold": (
+        replace(PLATEAU, threshold=0.1, **LIGHT),
+        "`plateau-light`, a loss counting as better if it is 10 % lower than the lowest so far: "
+        "Net5 and `tuned_plateau`.",
     ),
     "plateau-0.05": (replace(PLATEAU, peak=0.05), "`plateau` from 0.05."),
     "plateau-dropout": (replace(PLATEAU, dropout=0.05), "`plateau` with dropout of 0.05."),

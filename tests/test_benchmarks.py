@@ -33,7 +33,7 @@ def run(small_root, name, net, recipe, **settings):
 
 
 @pytest.mark.parametrize(
-    ("row", "recipe"), [(ablation.CHOSEN, "best"), ("plateau", "tuned_plateau")]
+    ("row", "recipe"), [(ablation.CHOSEN, "best"), ("plateau-light-threshold", "tuned_plateau")]
 )
 def test_the_recipes_for_net5_are_rows_of_the_ablation(row, recipe, here, small_root):
     chosen = ablation.ROWS[row][0]
@@ -61,7 +61,7 @@ def test_rows_of_choices_that_show():
     assert ablation.ROWS["padding"][0].net().features[5][0].padding == (1, 1)
     norm_first = ablation.ROWS["batch-norm-first"][0].net().features[0]
     assert [type(layer).__name__ for layer in norm_first] == ["Conv2d", "BatchNorm2d", "ReLU"]
-    assert "Dropout(p=0.05" in str(ablation.ROWS["dropout"][0].net())
+    assert "Dropout(p=0.05" in str(ablation.ROWS["nearest-dropout"][0].net())
     images = {name: str(row[0].recipe().train_transforms) for name, row in ablation.ROWS.items()}
     assert "Elastic" in images["elastic"]
     assert "p=0.8" in images["share-0.8"].replace("    ", "")

@@ -56,18 +56,24 @@ def test_what_tells_the_exercise_s_recipes_apart():
     assert made("rotation")[2] is None
     scheduler = made("plateau")[2]
     assert type(scheduler) is ReduceLROnPlateau
-    assert (scheduler.patience, scheduler.factor) == (2, 0.1)
+    assert (scheduler.patience, scheduler.factor, scheduler.threshold) == (2, 0.1, 1e-4)
     kinds = [type(step) for step in RECIPES["baseline"]().train_transforms.transforms]
     assert kinds == [transforms.ToTensor, transforms.Normalize]
     rotated = RECIPES["rotation"]().train_transforms.transforms[0]
     assert rotated.degrees == [-7.0, 7.0]
 
 
-def test_the_tuned_plateau_is_the_exercise_s_schedule_on_our_images():
+def test_the_tuned_plateau_is_the_exercise_s_schedule_on_weaker_warps():
     recipe, optimizer, scheduler = made("tuned_plateau")
     assert type(scheduler) is ReduceLROnPlateau
-    assert (scheduler.patience, scheduler.factor) == (2, 0.1)
-    assert str(recipe.train_transforms) == str(RECIPES["best"]().train_transforms)
+    assert (scheduler.patience, scheduler.factor, scheduler.threshold) == (2, 0.1, 0.1)
+    warps = [RECIPES[name]().train_transforms.transforms[0] for name in ("tuned_plateau", "best")]
+    assert [warp.p for warp in warps] == [0.8, 0.8]
+    weak, strong = (warp.transforms[0] for warp in warps)
+    assert weak.degrees[1] < strong.degrees[1]
+    assert weak.translate < strong.translate
+    assert weak.scale[1] < strong.scale[1]
+    assert weak.shear is None
     assert optimizer.param_groups[0]["lr"] == 0.1
     assert recipe.averaged(None) is None
 
