@@ -32,6 +32,18 @@ class OneLineParser(argparse.ArgumentParser):
         default = "" if settings.get("default") is None else " (default: %(default)s)"
         self.add_argument(name, help=help + default, **settings)
 
+    def data_options(self, source):
+        """Add the options that say where MNIST is, and whether the sample will do."""
+        self.option(
+            "--root", "folder with MNIST/raw/ (default: MNIST_ROOT, data/ or a download)", type=Path
+        )
+        self.option(
+            "--source",
+            "full: refuse the shipped sample; sample: ask for it; auto: if nothing else is there",
+            choices=("auto", "full", "sample"),
+            default=source,
+        )
+
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
@@ -54,13 +66,7 @@ def parse_arguments(arguments=None):
     option("--seed", "random seed for weights, order and augmentation", type=int, default=1)
     option("--val-size", "training images to hold out for validation", type=int, default=0)
     option("--device", "auto (CUDA where there is one), cpu, cuda, cuda:N or mps", default="auto")
-    option("--root", "folder with MNIST/raw/ (default: MNIST_ROOT, data/ or a download)", type=Path)
-    option(
-        "--source",
-        "full: refuse the shipped sample; sample: ask for it; auto: only if nothing else is there",
-        choices=("auto", "full", "sample"),
-        default="auto",
-    )
+    parser.data_options(source="auto")
     option("--out", "folder for the results (default: runs/NET-RECIPE-seedN, numbered)", type=Path)
     option("--resume", "go on with the run in that folder", action="store_true")
     option("--compile", "train through torch.compile", action="store_true")

@@ -267,8 +267,7 @@ def parse_arguments(arguments=None):
     option("--val-size", "images held out (default: 0; 10,000 for validation)", type=int)
     option("--processes", "runs side by side (default: one for each core; one on CUDA)", type=int)
     option("--device", "auto, cpu, cuda or mps", default="auto")
-    option("--root", "folder with MNIST/raw/ (default: MNIST_ROOT, data/ or a download)")
-    option("--source", "the data", choices=("auto", "full", "sample"), default="full")
+    parser.data_options(source="full")
     option("--out", "name below results/ (default: NET-RECIPE)")
     options = parser.parse_args(arguments)
     if options.width is not None and options.net != "net5":

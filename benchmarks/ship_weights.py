@@ -92,8 +92,7 @@ def main(arguments=None):
     option("name", "of the weights, such as net5")
     option("--sweep", "a folder below results/", required=True)
     option("--width", "of its Net5", type=int, default=12)
-    option("--root", "folder with MNIST/raw/ (default: MNIST_ROOT, data/ or a download)")
-    option("--source", "the data", choices=("auto", "full", "sample"), default="full")
+    parser.data_options(source="full")
     options = parser.parse_args(arguments)
     try:
         result = chosen(options.sweep)

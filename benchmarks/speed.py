@@ -40,8 +40,7 @@ def parse_arguments():
     """Return the options as a namespace."""
     parser = OneLineParser(description="Time our way against the standard way.")
     option = parser.option
-    option("--root", "folder with MNIST/raw/ (default: MNIST_ROOT, data/ or a download)")
-    option("--source", "the data", choices=("auto", "full", "sample"), default="full")
+    parser.data_options(source="full")
     option("--device", "cpu or cuda", default="cpu")
     option("--rounds", "times that each is measured", type=int, default=3)
     option("--workers", "the standard way's", type=int, nargs="+", default=[0, 2])

@@ -93,8 +93,7 @@ def main(arguments=None):
     """Measure, print and write."""
     parser = OneLineParser(description="Time two ways to 99.4 %.")
     option = parser.option
-    option("--root", "folder with MNIST/raw/ (default: MNIST_ROOT, data/ or a download)")
-    option("--source", "the data", choices=("auto", "full", "sample"), default="full")
+    parser.data_options(source="full")
     option("--device", "cpu or cuda", default="cpu")
     option("--seed", "of both", type=int, default=1)
     option("--epochs", "at most, and the length of schedules", type=int, default=15)
