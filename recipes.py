@@ -12,6 +12,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision import transforms
+from torchvision.transforms import InterpolationMode
 
 MEAN, STD = (0.1307,), (0.3081,)  # of the pixels of MNIST's 60,000 training images, on [0, 1]
 
@@ -43,8 +44,13 @@ def normalised(*augmentations):
 
 
 def warped(**ranges):
-    """Return `normalised` with RandomAffine of these ranges for four images in five."""
-    return normalised(transforms.RandomApply([transforms.RandomAffine(**ranges)], p=0.8))
+    """Return `normalised` with RandomAffine of these ranges for four images in five.
+
+    Test images are sharp, so the warped ones are, too: the nearest pixel is taken, not a mixture
+    of four, and the fifth image stays as it is.
+    """
+    affine = transforms.RandomAffine(**ranges, interpolation=InterpolationMode.NEAREST)
+    return normalised(transforms.RandomApply([affine], p=0.8))
 
 
 def one_cycle(peak, warm_up=0.3):
@@ -85,7 +91,8 @@ def rotation():
 def on_plateau(threshold=1e-4):
     """Return a schedule: a tenth of the rate after 3 epochs in a row without a better loss.
 
-    Better means lower than the lowest so far by more than this share of it; 1e-4 is torch's.
+    A loss is better if it is lower than the last better one by more than this share of it; 1e-4 is
+    torch's default.
     """
 
     def scheduler(optimizer, epochs, steps):
@@ -102,9 +109,8 @@ def plateau():
 def best():
     """Step 3, ours: four images in five warped, one cycle of the learning rate, averaged weights.
 
-    Test images are sharp, so the warped ones are, too: the nearest pixel is taken, not a mixture
-    of four, and the fifth image stays as it is. What was tried on validation images, what it gains
-    and how surely, is in benchmarks/results/ablation.md.
+    What was tried on validation images, what it gains and how surely, is in
+    benchmarks/results/ablation.md.
     """
     return Recipe(
         warped(degrees=10, translate=(0.07, 0.07), scale=(0.9, 1.1), shear=6),
@@ -118,8 +124,8 @@ def best():
 def tuned_plateau():
     """Step 3's schedule for Net5: from 0.1, on weaker warps than those of `best`.
 
-    At this rate the loss jumps, and a lucky epoch would put off the plateau again and again: only
-    a loss that is lower by 10 % is better.
+    At this rate the loss jumps, and a lucky epoch can put off the fall for good, unless a loss has
+    to be 10 % lower to be better.
     """
     return Recipe(
         warped(degrees=7, translate=(0.05, 0.05), scale=(0.95, 1.05)),

@@ -4,7 +4,6 @@ Leaves a folder with settings.json, history.json, curves.png, weights.pt (a stat
 checkpoint.pt, from which --resume goes on.
 """
 
-import argparse
 import io
 import itertools
 import json
@@ -19,33 +18,10 @@ import torch
 import model as networks
 import plots
 import utils
+from options import OneLineParser
 from recipes import RECIPES
 
 NETS = {f"net{n}": getattr(networks, f"Net{n}") for n in range(1, 6)}
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Say what is wrong with the options in one line, without the usage before it."""
-
-    def option(self, name, help, **settings):
-        """Add an option whose help ends in its default."""
-        default = "" if settings.get("default") is None else " (default: %(default)s)"
-        self.add_argument(name, help=help + default, **settings)
-
-    def data_options(self, source):
-        """Add the options that say where MNIST is, and whether the sample will do."""
-        self.option(
-            "--root", "folder with MNIST/raw/ (default: MNIST_ROOT, data/ or a download)", type=Path
-        )
-        self.option(
-            "--source",
-            "full: refuse the shipped sample; sample: ask for it; auto: if nothing else is there",
-            choices=("auto", "full", "sample"),
-            default=source,
-        )
-
-    def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
 
 def parse_arguments(arguments=None):

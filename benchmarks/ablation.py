@@ -4,8 +4,8 @@
 
 Every row trains on 50,000 of the training images and is tested on the 10,000 held out, by the same
 split for the same seed; the test set stays out of it. The rows named `plateau` steer by the loss on
-the very images that they are tested on, as the exercise does. Writes results/ablation.md and .json,
-and each run in results/ablation/.
+the very images that they are tested on, as the exercise does. Writes each run in results/ablation/,
+and over the rows with as many seeds as `start` results/ablation.md and .json.
 """
 
 import json
@@ -23,8 +23,8 @@ from torchvision.transforms import InterpolationMode
 
 import utils
 from model import Net4
+from options import OneLineParser
 from recipes import Recipe, moving_average, normalised, on_plateau, one_cycle
-from train import OneLineParser
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Choices:
     elastic: float = 0.0  # alpha: half pixels
     share: float = 1.0  # of the images that is warped at all
     interpolation: InterpolationMode = InterpolationMode.BILINEAR
-    threshold: float | None = None  # of ReduceLROnPlateau, where that stands for OneCycleLR
+    plateau: float | None = None  # ReduceLROnPlateau with this threshold; None: OneCycleLR
     peak: float = 0.2  # the highest learning rate; with ReduceLROnPlateau the first
     weight_decay: float = 1e-4
     batch_size: int = 128
@@ -80,7 +80,7 @@ class Choices:
             normalised(affine, *elastic),
             normalised(),
             partial(SGD, lr=self.peak, momentum=0.9, weight_decay=self.weight_decay),
-            one_cycle(self.peak) if self.threshold is None else on_plateau(self.threshold),
+            one_cycle(self.peak) if self.plateau is None else on_plateau(self.plateau),
             moving_average(self.decay) if self.decay else lambda net: None,
             partial(F.cross_entropy, label_smoothing=self.smoothing),
             self.batch_size,
@@ -89,9 +89,9 @@ class Choices:
 
 START = Choices()
 NEAREST = replace(START, share=0.8, interpolation=InterpolationMode.NEAREST)
-PLATEAU = replace(NEAREST, threshold=1e-4, decay=None, peak=0.1)
+PLATEAU = replace(NEAREST, plateau=1e-4, decay=None, peak=0.1)
 LIGHT = {"rotation": 7, "shift": 0.05, "scale": 0.05, "shear": 0}
-ROWS = {  # what was tried, and in what it differs from the start
+ROWS = {  # what there is to try, and in what it differs from the start
     "start": (
         START,
         "One cycle to 0.2, batches of 128, images rotated by up to 10 degrees, shifted by 7 %, "
@@ -164,16 +164,17 @@ ROWS = {  # what was tried, and in what it differs from the start
     "nearest-silu": (replace(NEAREST, activation=nn.SiLU), "`share-0.8-nearest` with SiLU."),
     "plateau": (
         PLATEAU,
-        "`share-0.8-nearest` with ReduceLROnPlateau from 0.1, and no average.",
+        "`share-0.8-nearest` with ReduceLROnPlateau from 0.1, and no average; not the recipe of "
+        "that name.",
     ),
     "plateau-light": (
         replace(PLATEAU, **LIGHT),
         "`plateau` with the weaker warps of `nearest-light`.",
     ),
     "plateau-light-threshold": (
-        replace(PLATEAU, threshold=0.1, **LIGHT),
-        "`plateau-light`, a loss counting as better if it is 10 % lower than the lowest so far: "
-        "Net5 and `tuned_plateau`.",
+        replace(PLATEAU, plateau=0.1, **LIGHT),
+        "`plateau-light`, a loss counting as better only if it is 10 % lower than the last that "
+        "did: Net5 and `tuned_plateau`.",
     ),
     "plateau-0.05": (replace(PLATEAU, peak=0.05), "`plateau` from 0.05."),
     "plateau-dropout": (replace(PLATEAU, dropout=0.05), "`plateau` with dropout of 0.05."),
@@ -232,7 +233,9 @@ def table(report):
         "with an average: the weights of the last step, against it. |"
     )
     about = (
-        "The gain is over `start` with the same seeds, its error the standard error of that mean."
+        "The gain is over `start` with the same seeds, its error the standard error of that mean. "
+        "The rows named `plateau` steer by the images they are tested on, as the exercise does. "
+        "The seconds are of a shared machine, on several days."
     )
     return "\n".join(lines) + f"\n\n{about} {caption(report['start'])}\n"
 
@@ -241,7 +244,7 @@ def main():
     """Run the command line."""
     parser = OneLineParser(description="Measure each choice on validation images.")
     option = parser.option
-    option("--root", "folder with MNIST/raw/ (default: MNIST_ROOT, data/ or a download)")
+    parser.root_option()
     option("--only", "these, and start (default: all)", nargs="+", choices=ROWS, metavar="ROW")
     option("--seeds", "such as 1-10 or 1,4,5", type=seed_list, default="1-3")
     option("--processes", "runs side by side (default: one for each core)", type=int)
@@ -270,7 +273,8 @@ def main():
     except (ValueError, FloatingPointError, OSError) as error:
         sys.exit(f"ablation.py: error: {error}")
     rows = {name: results_of(name) for name in ROWS}
-    report = {name: compared(results, rows["start"]) for name, results in rows.items() if results}
+    whole = {name: results for name, results in rows.items() if len(results) >= len(rows["start"])}
+    report = {name: compared(results, rows["start"]) for name, results in whole.items()}
     text = table(report)
     write("ablation", report, text)
     print("\n" + text)

@@ -32,8 +32,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 import utils  # noqa: E402
+from options import OneLineParser  # noqa: E402
 from recipes import RECIPES  # noqa: E402
-from train import NETS, OneLineParser  # noqa: E402
+from train import NETS  # noqa: E402
 
 TARGET = 99.4  # per cent
 RESULTS, STATES = HERE / "results", HERE.parent / "runs" / "sweeps"

@@ -17,8 +17,8 @@ from seeds import HERE, RESULTS, STATES
 
 import utils
 from model import Net5
+from options import OneLineParser
 from recipes import MEAN, RECIPES, STD
-from train import OneLineParser
 
 WEIGHTS = HERE.parent / "weights"
 

@@ -30,8 +30,8 @@ sys.path.insert(0, str(HERE.parent))
 
 import utils  # noqa: E402
 from model import Net4, Net5  # noqa: E402
+from options import OneLineParser  # noqa: E402
 from recipes import plateau  # noqa: E402
-from train import OneLineParser  # noqa: E402
 
 BATCH_SIZE = 128
 

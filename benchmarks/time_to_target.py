@@ -8,6 +8,7 @@ the exercise's recipe does not get there in its 15 epochs. Writes time-to-target
 """
 
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -19,8 +20,8 @@ from torchvision import datasets
 
 import utils
 from model import Net4, Net5
+from options import OneLineParser
 from recipes import best, plateau
-from train import OneLineParser
 
 
 def ours(found, device, seed, epochs):
@@ -136,10 +137,12 @@ def sentence(report):
         if report["lower_bound"]
         else f"took {other['seconds'][-1]:.0f} s (epoch {other['epoch']})"
     )
-    more = "more than " * report["lower_bound"]
+    more, ratio = "more than " * report["lower_bound"], report["ratio"]
+    if report["lower_bound"]:
+        ratio = math.floor(10 * ratio) / 10  # rounded up, it would be no lower bound
     return (
         f"{report['target']} % after {mine['seconds'][-1]:.0f} s (epoch {mine['epoch']}); the "
-        f"exercise's recipe, the standard way, {reached}: {more}{report['ratio']:.1f} times as long"
+        f"exercise's recipe, the standard way, {reached}: {more}{ratio:.1f} times as long"
     )
 
 

@@ -58,6 +58,11 @@ def test_what_the_text_says_of_the_plateaus():
     assert len(first_falls) == len(table_of("net5-tuned_plateau")["seeds"]) == 5
     assert f"first fell after {min(first_falls)} to {max(first_falls)} epochs" in text
     assert f"from a learning rate of {rates[0][0]}," in text
+    rows = table_of("ablation")
+    names = ("plateau-light", "plateau", "plateau-light-threshold")
+    weaker, of_best, guarded = (f"{rows[name]['mean']:.2f} %" for name in names)
+    assert f"these warps reach {weaker}, those of `best` {of_best}; with the threshold" in text
+    assert f"it is {guarded}, so that it gains nothing there" in text
     held_out = json.loads((RESULTS / "net4-plateau-val-driven" / "seed-1.json").read_text())
     assert f"{held_out['settings']['val_size']:,} training images held out" in text
     assert f"{held_out['settings']['training_images']:,} others" in text

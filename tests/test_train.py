@@ -63,8 +63,8 @@ def test_train_falls_back_on_the_sample_and_says_so(tmp_path):
         "    raise socket.gaierror('the network is cut off')\n"
         "socket.getaddrinfo = socket.socket.connect = refuse\n"
     )
-    for name in ("train.py", "utils.py", "model.py", "recipes.py", "plots.py", "batched.py"):
-        shutil.copy(REPOSITORY / name, tmp_path)
+    for name in ("train", "options", "utils", "model", "recipes", "plots", "batched"):
+        shutil.copy(REPOSITORY / f"{name}.py", tmp_path)
     shutil.copytree(REPOSITORY / "data" / "sample", tmp_path / "data" / "sample")
     done = run("train.py", "--epochs", 1, cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
