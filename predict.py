@@ -4,7 +4,6 @@ Each image, of any size, ink dark or light, is brought to MNIST's form and read 
 Net5. --picture FILE keeps what the network saw.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from PIL import Image, ImageOps
 
 import hubconf
 import plots
+from options import OneLineParser
 from recipes import MEAN, STD
 
 SIDE, BOX = 28, 20  # pixels: MNIST's images, and the box that its digits fit into
@@ -97,7 +97,7 @@ def report(path, error):
 
 def main(arguments=None):
     """Run the command line; return its exit code: 0, or 2 if a file could not be read."""
-    parser = argparse.ArgumentParser(description="Read handwritten digits from image files.")
+    parser = OneLineParser(description="Read handwritten digits from image files.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="an image of one digit")
     parser.add_argument("--picture", type=Path, help="keep what the network saw in this file")
     options = parser.parse_args(arguments)

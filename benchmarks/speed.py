@@ -290,7 +290,8 @@ def table(report):
     lines = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return (
         f"{lines}\n\n{report['images']:,} images ({report['source']}), batches of "
-        f"{report['batch_size']}, medians of {report['rounds']} rounds; {report['hardware']}, "
+        f"{report['batch_size']}, medians of {report['rounds']} rounds, also of "
+        f"each round's ratio; {report['hardware']}, "
         f"{report['threads']} threads, torch {report['torch']}, torchvision "
         f"{report['torchvision']}. Standard way: DataLoader, {loading['standard'][10:]} for "
         "loading, the better number for each row."
