@@ -124,8 +124,8 @@ def best():
 def tuned_plateau():
     """Step 3's schedule for Net5: from 0.1, on weaker warps than those of `best`.
 
-    At this rate the loss jumps, and a lucky epoch can put off the fall for good, unless a loss has
-    to be 10 % lower to be better.
+    At this rate the loss jumps, and a lucky epoch can put off its reduction for good, unless a
+    loss has to be 10 % lower to be better.
     """
     return Recipe(
         warped(degrees=7, translate=(0.05, 0.05), scale=(0.95, 1.05)),

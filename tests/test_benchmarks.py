@@ -162,6 +162,8 @@ def test_the_points_of_the_picture():
 )
 def test_every_table_is_that_of_its_runs(path):
     table = json.loads(path.read_text())
+    if path.stem == "ablation":
+        assert table.keys() == {folder.name for folder in path.with_suffix("").iterdir()}
     for name, summary in table.items() if path.stem == "ablation" else [(path.stem, table)]:
         folder = path.with_suffix("") / (name if path.stem == "ablation" else "")
         results = [json.loads(file.read_text()) for file in folder.glob("seed-*.json")]

@@ -54,9 +54,9 @@ def test_what_the_text_says_of_the_plateaus():
     files = (RESULTS / "net5-tuned_plateau").glob("seed-*.json")
     histories = [json.loads(path.read_text())["history"] for path in files]
     rates = [each["learning_rate"] for each in histories]
-    first_falls = [each.index(next(rate for rate in each if rate < each[0])) for each in rates]
-    assert len(first_falls) == len(table_of("net5-tuned_plateau")["seeds"]) == 5
-    assert f"first fell after {min(first_falls)} to {max(first_falls)} epochs" in text
+    first_cuts = [each.index(next(rate for rate in each if rate < each[0])) for each in rates]
+    assert len(first_cuts) == len(table_of("net5-tuned_plateau")["seeds"]) == 5
+    assert f"first reduced after {min(first_cuts)} to {max(first_cuts)} epochs" in text
     assert f"from a learning rate of {rates[0][0]}," in text
     rows = table_of("ablation")
     names = ("plateau-light", "plateau", "plateau-light-threshold")
