@@ -122,7 +122,7 @@ def best():
 
 
 def tuned_plateau():
-    """Step 3's schedule for Net5: from 0.1, on weaker warps than those of `best`.
+    """Step 3's schedule from 0.1, on weaker warps than those of `best`, for Net4 without dropout.
 
     At this rate the loss jumps, and a lucky epoch can put off its reduction for good, unless a
     loss has to be 10 % lower to be better.

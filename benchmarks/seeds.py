@@ -261,6 +261,7 @@ def parse_arguments(arguments=None):
     option = parser.option
     option("--net", "a network of model.py", choices=NETS, default="net5")
     option("--width", "of net5 (default: 12)", type=int)
+    option("--dropout", "of net2, net3 or net4 (default: the network's own)", type=float)
     option("--recipe", "see recipes.py", choices=RECIPES, default="best")
     option("--seeds", "such as 1-10 or 1,4,5", type=seed_list, default="1-3")
     option("--epochs", "of each run", type=int, default=15)
@@ -269,10 +270,17 @@ def parse_arguments(arguments=None):
     option("--processes", "runs side by side (default: one for each core; one on CUDA)", type=int)
     option("--device", "auto, cpu, cuda or mps", default="auto")
     parser.data_options(source="full")
-    option("--out", "name below results/ (default: NET-RECIPE)")
+    option(
+        "--out",
+        "name below results/ (default: after the net, its options, the recipe and the split)",
+    )
     options = parser.parse_args(arguments)
     if options.width is not None and options.net != "net5":
         parser.error(f"--width is net5's, got it with {options.net}")
+    if options.dropout is not None and options.net not in ("net2", "net3", "net4"):
+        parser.error(f"--dropout is of net2, net3 and net4, got it with {options.net}")
+    if options.dropout is not None and not 0 <= options.dropout < 1:
+        parser.error(f"expected --dropout from 0 to less than 1, got {options.dropout}")
     if options.val_size is None:
         options.val_size = 10_000 if options.split == "validation" else 0
     if options.split == "validation" and not options.val_size:
@@ -304,16 +312,17 @@ def main(arguments=None):
         if processes is None:
             processes = 1 if device.type == "cuda" else cores()
         utils.check_integer("--processes", processes, minimum=1)
-        net = NETS[options.net]
-        net = net if options.width is None else partial(net, width=options.width)
+        given = {"width": options.width, "dropout": options.dropout}
+        given = {name: value for name, value in given.items() if value is not None}
+        net = partial(NETS[options.net], **given)
         net()  # a width may be none that it takes
         found = utils.find_mnist(options.root, options.source)
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"seeds.py: error: {error}")
     if ranks > 1 and device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    width = "" if options.width is None else f"-width{options.width}"
-    default = f"{options.net}{width}-{options.recipe}"
+    kind = "".join(f"-{name}{value:g}" for name, value in given.items())
+    default = f"{options.net}{kind}-{options.recipe}"
     default += "-validation" if options.split == "validation" else ""
     runs = [
         Run(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import partial
 
 import ablation
 import accuracy
@@ -34,12 +35,16 @@ def run(small_root, name, net, recipe, **settings):
 
 
 @pytest.mark.parametrize(
-    ("row", "recipe"), [(ablation.CHOSEN, "best"), ("plateau-light-threshold", "tuned_plateau")]
+    ("row", "net", "recipe"),
+    [
+        (ablation.CHOSEN, networks.Net5, "best"),
+        ("plateau-light-threshold", partial(networks.Net4, dropout=0.0), "tuned_plateau"),
+    ],
 )
-def test_the_recipes_for_net5_are_rows_of_the_ablation(row, recipe, here, small_root):
+def test_our_recipes_are_rows_of_the_ablation(row, net, recipe, here, small_root):
     chosen = ablation.ROWS[row][0]
     by_choices = run(small_root, "choices", chosen.net, chosen.recipe)
-    by_name = run(small_root, "names", networks.Net5, RECIPES[recipe])
+    by_name = run(small_root, "names", net, RECIPES[recipe])
     for kept in ("train_loss", "test_loss", "learning_rate"):
         assert by_choices["history"][kept] == by_name["history"][kept]
     steered = [scheduler_of(choices()) for choices in (chosen.recipe, RECIPES[recipe])]

@@ -13,7 +13,7 @@ import utils
 def measured_receptive_field(features):
     """Return how many input rows reach the middle output of a chain of layers.
 
-    All weights are ones and pooling is averaging, so that no path cancels or loses a contest.
+    All parameters are ones and pooling is averaging, so that no path cancels or loses a contest.
     """
     features = copy.deepcopy(features)
     for module in features.modules():
@@ -30,7 +30,7 @@ def measured_receptive_field(features):
     return (images.grad[0, 0].abs().sum(dim=1) > 0).sum().item()
 
 
-@pytest.mark.parametrize("net_class", [networks.Net1, networks.Net2, networks.Net4])
+@pytest.mark.parametrize("net_class", [networks.Net1, networks.Net2, networks.Net4, networks.Net5])
 def test_receptive_field_is_what_gradients_reach(net_class):
     net = net_class()
     *_, last = (layer for layer in utils.trace(net) if layer.name.startswith("features"))

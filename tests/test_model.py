@@ -1,6 +1,7 @@
 """The networks: parameters, shapes, gradients, and the comments in model.py against the tracer."""
 
 import inspect
+import itertools
 import re
 import warnings
 
@@ -24,9 +25,8 @@ def rows_of(net_class):
         for owner in net_class.__mro__
         if "__init__" in vars(owner) and "self.features" in inspect.getsource(owner)
     )
-    lines = [
-        line for line in source.splitlines() if re.match(r"\s+(block\(|nn\.(?!Sequential))", line)
-    ]
+    row = r"\s+((conv_)?block\(|BlurPool2d\(|nn\.(?!Sequential))"
+    lines = [line for line in source.splitlines() if re.match(row, line)]
     rows = [re.search(r",  # (\d+)x(\d+)x(\d+)  RF (\d+)$", line) for line in lines]
     assert all(rows), f"a row without its comment in {net_class.__name__}"
     numbers = [[int(number) for number in row.groups()] for row in rows]
@@ -54,6 +54,43 @@ def test_widths_that_the_docstring_names(width, parameters):
 def test_every_width_makes_a_net(width):
     outputs = networks.Net5(width).eval()(torch.zeros(2, 1, 28, 28))
     assert outputs.shape == (2, 10)
+
+
+def test_a_blurred_pooling_is_a_weighted_average_of_every_second_pixel():
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 9, 8)
+    averaged = networks.BlurPool2d()(images)
+    assert averaged.shape == (2, 3, 5, 4)
+    padded = torch.zeros(2, 3, 11, 10)
+    padded[:, :, 1:-1, 1:-1] = images
+    for y, x in itertools.product(range(5), range(4)):
+        expected = sum(
+            weight_y * weight_x / 16 * padded[:, :, 2 * y + dy, 2 * x + dx]
+            for dy, weight_y in enumerate((1, 2, 1))
+            for dx, weight_x in enumerate((1, 2, 1))
+        )
+        torch.testing.assert_close(averaged[:, :, y, x], expected)
+
+
+def test_net5_is_net4_parameter_for_parameter():
+    before, after = (
+        [(name.split(".")[-1], value.shape) for name, value in net.state_dict().items()]
+        for net in (networks.Net4(), networks.Net5())
+    )
+    assert before == after  # BlurPool2d's weights are no parameters, and not kept
+
+
+def test_a_shift_by_a_pixel_changes_a_blurred_pooling_less():
+    torch.manual_seed(0)
+    images = torch.randn(50, 4, 28, 28)
+    plain = nn.MaxPool2d(2)
+    blurred = nn.Sequential(nn.MaxPool2d(2, stride=1), networks.BlurPool2d())
+
+    def change(pooling):
+        before, after = (pooling(images[..., k : k + 26])[..., 1:-1, 1:-1] for k in (0, 1))
+        return ((after - before).std() / before.std()).item()
+
+    assert change(blurred) < 0.8 * change(plain)
 
 
 @every_net
@@ -115,7 +152,7 @@ def test_comments_against_the_tracer(net_class):
             layer.receptive_field,
         )
     assert rows_of(net_class) == list(traced.values())
-    assert rows_of(net_class)[-1] == ((1, 1, 10), 44)
+    assert rows_of(net_class)[-1] == ((1, 1, 10), 50 if net_class is networks.Net5 else 44)
 
 
 @every_net

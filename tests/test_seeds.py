@@ -159,6 +159,31 @@ def test_what_cannot_be_is_said_at_once(small_root, capsys):
             seeds.main([*root, *options])
 
 
+def test_a_network_as_asked_for_has_a_name_of_its_own(small_root, here, monkeypatch):
+    asked = []
+
+    def train_all(runs, processes):
+        asked.extend(runs)
+        sys.exit()
+
+    monkeypatch.setattr(seeds, "train_all", train_all)
+    root = ["--root", str(small_root), "--source", "auto", "--seeds", "1"]
+    for options in (
+        ["--net", "net4", "--dropout", "0", "--recipe", "tuned_plateau"],
+        ["--width", "8"],
+        ["--net", "net3", "--split", "validation"],
+    ):
+        with pytest.raises(SystemExit):
+            seeds.main([*root, *options])
+    assert [run.name for run in asked] == [
+        "net4-dropout0-tuned_plateau",
+        "net5-width8-best",
+        "net3-best-validation",
+    ]
+    assert not any(isinstance(layer, torch.nn.Dropout) for layer in asked[0].net().modules())
+    assert sum(parameter.numel() for parameter in asked[1].net().parameters()) == 3_534
+
+
 def test_an_interrupted_run_goes_on(run_of, monkeypatch):
     whole = seeds.train(run_of(), threads=1)
     save, saved = utils.save_checkpoint, []
@@ -241,6 +266,9 @@ def test_processes_and_ranks_come_to_the_same(code, small_root):
     "options, message",
     [
         (["--width", "8", "--net", "net4"], "--width is net5's"),
+        (["--dropout", "0"], "--dropout is of net2, net3 and net4, got it with net5"),
+        (["--dropout", "1", "--net", "net4"], "--dropout from 0 to less than 1, got 1.0"),
+        (["--dropout", "nan", "--net", "net4"], "--dropout from 0 to less than 1, got nan"),
         (["--split", "validation", "--val-size", "0"], "needs --val-size of at least 1"),
         (["--seeds", "3-1"], "expected seeds such as 1-10, each once, got '3-1'"),
     ],

@@ -140,4 +140,4 @@ def test_compiled_training(small_root, tmp_path, monkeypatch):
         train.main(["--root", str(small_root), "--out", str(out), "--epochs", "1", "--compile"])
         == 0
     )
-    networks.Net4().load_state_dict(torch.load(out / "weights.pt", weights_only=True))
+    networks.Net5().load_state_dict(torch.load(out / "weights.pt", weights_only=True))
