@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 
 import pytest
 import seeds
@@ -27,7 +28,8 @@ def table_of(name):
     [
         ("net4-plateau", "Net4, `plateau`: the exercise's", 60_000),
         ("net4-plateau-val-driven", "Net4, `plateau`, driven by validation images", 55_000),
-        ("net5-tuned_plateau", "Net5, `tuned_plateau`", 60_000),
+        ("net4-dropout0-tuned_plateau", "Net4 without dropout, `tuned_plateau`", 60_000),
+        ("net4-dropout0-best", "Net4 without dropout, `best`", 60_000),
         ("net5-best", "Net5, `best`", 60_000),
         ("net5-width8-best", "Net5 of width 8, `best`", 60_000),
     ],
@@ -44,6 +46,26 @@ def test_where_the_results_come_from():
     assert seeds.caption(table) in README
     assert f"reads {table['mean']:.2f} % of MNIST's test images: the mean of ten seeds" in README
     assert len(table["seeds"]) == 10
+    assert table["environment"] == table_of("net5-width8-best")["environment"]
+    others = [json.loads(path.read_text())["environment"] for path in RESULTS.glob("net4-*.json")]
+    assert {each["hardware"].split(",")[0] for each in others} == {"AMD EPYC"}
+    assert {each["torch"].split("+")[0] for each in others} == {"2.15.0"}
+    assert "The rows of Net4 are of an AMD EPYC, with torch 2.15.0." in README
+
+
+def test_what_the_blurred_poolings_gain():
+    rows, text = table_of("ablation"), " ".join(README.split())
+    before, after = rows["share-0.8-nearest"], rows["nearest-blur"]
+    assert before["seeds"] == after["seeds"] == [1, 2, 3]
+    losses = "the loss from {:.4f} to {:.4f}; the accuracies, {:.2f} % and {:.2f} %".format(
+        *(statistics.mean(row["test_loss"]) for row in (before, after)),
+        *(row["mean"] for row in (before, after)),
+    )
+    assert f"On images held out, over three seeds, that takes {losses}" in text
+    tables = [table_of(name) for name in ("net4-dropout0-best", "net5-best")]
+    assert tables[0]["seeds"] == tables[1]["seeds"] == list(range(1, 11))
+    losses = "from {:.4f} to {:.4f}".format(*(statistics.mean(t["test_loss"]) for t in tables))
+    assert f"On the test images, over ten seeds, the loss goes {losses}" in text
 
 
 def test_what_the_text_says_of_the_plateaus():
@@ -51,11 +73,11 @@ def test_what_the_text_says_of_the_plateaus():
     peers = json.loads((REPOSITORY / "benchmarks" / "peers.json").read_text())
     published = {peer["name"]: peer["accuracy"] for peer in peers}
     assert f"The exercise publishes {published['the exercise']:.2f} %" in text
-    files = (RESULTS / "net5-tuned_plateau").glob("seed-*.json")
+    files = (RESULTS / "net4-dropout0-tuned_plateau").glob("seed-*.json")
     histories = [json.loads(path.read_text())["history"] for path in files]
     rates = [each["learning_rate"] for each in histories]
     first_cuts = [each.index(next(rate for rate in each if rate < each[0])) for each in rates]
-    assert len(first_cuts) == len(table_of("net5-tuned_plateau")["seeds"]) == 5
+    assert len(first_cuts) == len(table_of("net4-dropout0-tuned_plateau")["seeds"]) == 5
     assert f"first reduced after {min(first_cuts)} to {max(first_cuts)} epochs" in text
     assert f"from a learning rate of {rates[0][0]}," in text
     rows = table_of("ablation")
@@ -107,20 +129,26 @@ def test_the_steps(step):
 
 
 def test_the_receptive_field_of_the_networks_with_results():
-    for net in (networks.Net4(), networks.Net5(), networks.Net5(width=8)):
-        *_, layer = utils.trace(net)
-        assert layer.receptive_field == 44
-    assert "every network here has a receptive field of 44 pixels" in " ".join(README.split())
+    fields = [
+        list(utils.trace(net))[-1].receptive_field
+        for net in (networks.Net4(), networks.Net5(), networks.Net5(width=8))
+    ]
+    assert fields == [44, 50, 50]
+    text = " ".join(README.split())
+    assert "Net4 has a receptive field of 44 pixels, Net5 of 50" in text
 
 
 def test_how_long_the_notebooks_take():
-    minutes = []
-    for step in (1, 2, 3):
+    minutes, processors = [], ("AMD EPYC", "AMD EPYC", "Intel(R) Xeon(R)")
+    for step, processor in enumerate(processors, 1):
         text = printed(committed(f"S7_Step{step}.ipynb"))
+        assert f"'hardware': '{processor}" in text
         assert "'threads': 1," in text
         seconds = re.findall(r"^Epoch .* \| ([\d.]+) s$", text, re.MULTILINE)
         minutes.append(round(sum(map(float, seconds)) / 60))
-    assert "trained for {}, {} and {} minutes on one core".format(*minutes) in README
+    text = " ".join(README.split())
+    assert "trained for {}, {} and {} minutes on one core".format(*minutes) in text
+    assert "Steps 1 and 2 on an AMD EPYC, Step 3 on an Intel Xeon" in text
 
 
 def test_links_lead_somewhere():
