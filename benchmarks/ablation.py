@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass, replace
 from functools import partial
 
-from seeds import RESULTS, Run, caption, cores, seed_list, summary, train_all, write
+from seeds import RESULTS, Run, caption, cores, either, seed_list, summary, train_all, write
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD
@@ -243,10 +243,7 @@ def table(report):
         "The seconds are of shared machines, on several days."
     )
     machines = [row["environment"] for row in report.values()]
-    together = {
-        name: " or ".join(sorted({one for each in machines for one in each[name].split(" or ")}))
-        for name in machines[0]
-    }
+    together = {name: either(machine[name] for machine in machines) for name in machines[0]}
     return (
         "\n".join(lines) + f"\n\n{about} {caption(report['start'] | {'environment': together})}\n"
     )

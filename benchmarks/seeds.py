@@ -208,10 +208,15 @@ def summary(results):
         "first_at_target": [first_at(history.test_accuracy, TARGET) for history in histories],
         "seconds": [sum(history.seconds) for history in histories],
         "environment": {
-            name: " or ".join(sorted({str(settings[name]) for settings in all_settings}))
+            name: either(settings[name] for settings in all_settings)
             for name in ("device", "hardware", "threads", "python", "torch", "torchvision")
         },
     }
+
+
+def either(values):
+    """Return the different values as one text, "A or B"; values may be such texts themselves."""
+    return " or ".join(sorted({part for value in values for part in str(value).split(" or ")}))
 
 
 def first_at(accuracies, target):
