@@ -71,6 +71,12 @@ def test_every_row_differs_from_the_start_in_something(name):
     assert recipe.loss_function(net(torch.zeros(2, 1, 28, 28)), torch.tensor([1, 2])) > 0
 
 
+def test_a_row_under_way_stays_out_of_the_table():
+    rows = {"start": [1, 2, 3, 4, 5], "whole": [1, 2, 3], "under way": [1, 2], "to do": []}
+    assert ablation.whole(rows).keys() == {"start", "whole"}
+    assert ablation.whole({"start": [1], "whole": [2], "to do": []}).keys() == {"start", "whole"}
+
+
 def test_rows_of_choices_that_show():
     assert ablation.ROWS["padding"][0].net().features[5][0].padding == (1, 1)
     norm_first = ablation.ROWS["batch-norm-first"][0].net().features[0]
