@@ -72,6 +72,13 @@ def test_what_the_blurred_poolings_gain():
     assert f"On the test images, over ten seeds, the loss goes {losses}" in text
 
 
+def test_why_more_weight_decay_is_not_taken():
+    chosen, more = (table_of("ablation")[row] for row in ("nearest-blur", "blur-weight-decay-2e-4"))
+    assert chosen["seeds"] == more["seeds"]
+    assert statistics.mean(more["test_loss"]) > statistics.mean(chosen["test_loss"])
+    assert abs(more["mean"] - chosen["mean"]) < min(more["spread"], chosen["spread"])
+
+
 def test_what_the_text_says_of_the_plateaus():
     text = " ".join(README.split())
     peers = json.loads((REPOSITORY / "benchmarks" / "peers.json").read_text())
