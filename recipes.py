@@ -24,9 +24,7 @@ class Recipe:
     `train_transforms` and `test_transforms` are torchvision's, `optimizer` takes the network's
     parameters, `scheduler` takes the optimizer, the epochs and the steps of an epoch and returns a
     torch scheduler or None, `averaged` takes the network and returns an AveragedModel or None,
-    `loss_function` takes log-probabilities (N, 10) and labels (N,), `statistics_images` is the
-    number of training images that BatchNorm's statistics for the test are taken on, unwarped; with
-    0 they are those of the batches of training.
+    `loss_function` takes log-probabilities (N, 10) and labels (N,).
     """
 
     train_transforms: Callable
@@ -36,7 +34,6 @@ class Recipe:
     averaged: Callable = lambda net: None
     loss_function: Callable = F.cross_entropy
     batch_size: int = 128
-    statistics_images: int = 0
 
 
 def normalised(*augmentations):
@@ -112,7 +109,6 @@ def plateau():
 def best():
     """Step 3, ours: four images in five warped, one cycle of the learning rate, averaged weights.
 
-    BatchNorm's statistics are taken on images as they are, for the test images are not warped.
     What was tried on validation images, what it gains and how surely, is in
     benchmarks/results/ablation.md.
     """
@@ -122,7 +118,6 @@ def best():
         partial(SGD, lr=0.2, momentum=0.9, weight_decay=1e-4),
         one_cycle(peak=0.2),
         moving_average(decay=0.998),
-        statistics_images=10_000,
     )
 
 

@@ -120,9 +120,6 @@ def train(options, history):
     optimizer = recipe.optimizer(net.parameters())
     scheduler = recipe.scheduler(optimizer, options.epochs, len(train_loader))
     averaged = recipe.averaged(net)
-    statistics_loader = utils.make_statistics_loader(
-        training_set, test_loader, recipe.statistics_images
-    )
     folder = run_folder(options)
 
     settings = {name: getattr(options, name) for name in ("net", "recipe", "seed", "val_size")}
@@ -145,7 +142,6 @@ def train(options, history):
             scheduler,
             val_loader=held_out[0] if held_out else None,
             averaged=averaged,
-            statistics_loader=statistics_loader,
             loss_function=recipe.loss_function,
             checkpoint=checkpoint,
             resume=options.resume,

@@ -34,7 +34,6 @@ import torchvision
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
-from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader
 from torchvision import datasets
 from tqdm.auto import tqdm
@@ -407,28 +406,6 @@ def hold_out(dataset, size, seed):
     return parts
 
 
-def make_statistics_loader(train, test_loader, size):
-    """Return a loader of training images as they would be tested; None for a `size` of 0.
-
-    `fit` takes BatchNorm's statistics on it. The images are evenly spaced, `size` of them or as
-    many as there are; transforms, batch size and device are those of `test_loader`.
-    """
-    check_integer("size", size, minimum=0)
-    if size == 0:
-        return None
-    size = min(size, len(train))
-    part, chosen = copy.copy(train), torch.arange(size) * len(train) // size
-    part.data, part.targets = train.data[chosen], train.targets[chosen]
-    part.transform = test_loader.dataset.transform
-    generator = torch.Generator()  # of its own, though nothing is drawn from it
-    if batched is not None and isinstance(test_loader, batched.DeviceLoader):
-        device = test_loader.images.device
-        return batched.DeviceLoader(
-            part, test_loader.batch_size, device=device, generator=generator
-        )
-    return DataLoader(part, test_loader.batch_size, generator=generator)
-
-
 def data_statistics(train, train_loader):
     """Print shape, min, max, mean, std and var of the training images on [0, 1]; show a digit."""
     import matplotlib.pyplot as plt  # here, so that training needs no matplotlib
@@ -654,7 +631,6 @@ def fit(
     *,
     val_loader=None,
     averaged=None,
-    statistics_loader=None,
     loss_function=F.cross_entropy,
     checkpoint=None,
     resume=False,
@@ -668,9 +644,7 @@ def fit(
     A torch scheduler is stepped as its kind asks, see `scheduler_step`; ReduceLROnPlateau gets the
     loss that `test_model_plateau` returns: over `val_loader`, images held out of training, where
     there is one, else over the test set, as the exercise does. With `averaged`, an AveragedModel
-    of `model`, its weights are the ones tested. With `statistics_loader`, their BatchNorm means and
-    variances are taken on its images before every test (torch.optim.swa_utils.update_bn), for those
-    of warped images are not those of the images tested.
+    of `model`, its weights are the ones tested.
 
     With a `checkpoint` file the whole state is saved after every epoch, and `resume=True` goes on
     where the file stops, or starts if there is none. `settings`, a dict of plain values, is kept
@@ -682,20 +656,10 @@ def fit(
     not fit.
     """
     history = History() if history is None else history
-    loaders = {"train_loader": train_loader, "test_loader": test_loader, "val_loader": val_loader}
-    loaders["statistics_loader"] = statistics_loader
-    check_run(epochs, loaders, scheduler, history)
+    check_run(epochs, train_loader, test_loader, val_loader, scheduler, history)
     history.source = source_of(train_loader)
     state = RunState(
-        model,
-        averaged,
-        optimizer,
-        scheduler,
-        train_loader,
-        test_loader,
-        history,
-        val_loader,
-        statistics_loader,
+        model, averaged, optimizer, scheduler, train_loader, test_loader, history, val_loader
     )
     if checkpoint is not None:
         checkpoint, settings = (
@@ -722,8 +686,6 @@ def fit(
             leave=False,
         )
         tested = model if averaged is None else averaged
-        if statistics_loader is not None:
-            update_bn(statistics_loader, tested, device)
         test = test_model(tested, device, test_loader, verbose=False)
         val = None
         if val_loader is not None:
@@ -746,14 +708,14 @@ def fit(
     return history
 
 
-def check_run(epochs, loaders, scheduler, history):
+def check_run(epochs, train_loader, test_loader, val_loader, scheduler, history):
     """Raise TypeError or ValueError for a run that could not come to its end."""
     check_integer("epochs", epochs, minimum=1)
+    loaders = {"train_loader": train_loader, "test_loader": test_loader, "val_loader": val_loader}
     for name, loader in loaders.items():
         if hasattr(loader, "__len__") and len(loader) == 0:
             raise ValueError(f"expected {name} with at least one batch, got none")
-    steps = epochs * length_hint(loaders["train_loader"])
-    total_steps = getattr(scheduler, "total_steps", None)
+    steps, total_steps = epochs * length_hint(train_loader), getattr(scheduler, "total_steps", None)
     if total_steps is not None and steps > total_steps:
         raise ValueError(f"expected a scheduler over {steps} steps, got total_steps {total_steps}")
     if len(history):
@@ -814,7 +776,6 @@ class RunState:
     test_loader: object
     history: History
     val_loader: object = None
-    statistics_loader: object = None
 
     def parts(self):
         """Return the parts that have a state_dict, by name; a compiled model counts as itself."""
@@ -888,7 +849,6 @@ def run_settings(state, loss_function):
         "layers": str(model),
         "averaged": state.averaged is not None,
         "validation": state.val_loader is not None,
-        "statistics_images": length_hint(getattr(state.statistics_loader, "dataset", None)) or None,
         "optimizer": f"{type(state.optimizer).__name__} {state.optimizer.defaults}",
         "scheduler": type(state.scheduler).__name__,
         "loss_function": getattr(loss_function, "__qualname__", repr(loss_function)),

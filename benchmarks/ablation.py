@@ -49,7 +49,6 @@ class Choices:
     batch_size: int = 128
     decay: float | None = 0.998  # of the moving average, if any
     smoothing: float = 0.0
-    statistics_images: int = 0  # that BatchNorm's statistics are taken on, as they are
 
     def net(self):
         """Return the network."""
@@ -86,7 +85,6 @@ class Choices:
             moving_average(self.decay) if self.decay else lambda net: None,
             partial(F.cross_entropy, label_smoothing=self.smoothing),
             self.batch_size,
-            self.statistics_images,
         )
 
 
@@ -166,11 +164,7 @@ ROWS = {  # what there is to try, and in what it differs from the start
     "nearest-silu": (replace(NEAREST, activation=nn.SiLU), "`share-0.8-nearest` with SiLU."),
     "nearest-blur": (
         replace(NEAREST, blur=True),
-        "`share-0.8-nearest`, poolings blurring between the maximum and the stride: Net5.",
-    ),
-    "blur-statistics": (
-        replace(NEAREST, blur=True, statistics_images=10_000),
-        "`nearest-blur`, BatchNorm's statistics taken on training images as they are: Net5 and "
+        "`share-0.8-nearest`, poolings blurring between the maximum and the stride: Net5 and "
         "`best`. Its first three runs are those of net5-best-validation.",
     ),
     "blur-weight-decay-2e-4": (
@@ -198,7 +192,7 @@ ROWS = {  # what there is to try, and in what it differs from the start
     ),
     "plateau-0.05": (replace(PLATEAU, peak=0.05), "`plateau` from 0.05."),
 }
-CHOSEN = "blur-statistics"  # Net5 and the recipe `best`
+CHOSEN = "nearest-blur"  # Net5 and the recipe `best`
 
 
 def results_of(name):

@@ -20,14 +20,13 @@ import statistics
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import torch
-from torch.optim.swa_utils import update_bn
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -56,7 +55,6 @@ class Run:
     seed: int
     split: str = "test"
     val_size: int = 0
-    statistics_images: int | None = None  # None: as many as the recipe says
     epochs: int = 15
     root: str | None = None
     device: str = "cpu"
@@ -78,8 +76,6 @@ def train(run, threads):
     utils.keep_freed_memory()
     utils.set_seed(run.seed)
     recipe = run.recipe()
-    if run.statistics_images is not None:
-        recipe = replace(recipe, statistics_images=run.statistics_images)
     train_loader, training_set, *held_out, test_loader, _ = utils.data_loader(
         recipe.train_transforms,
         recipe.test_transforms,
@@ -96,21 +92,10 @@ def train(run, threads):
     optimizer = recipe.optimizer(net.parameters())
     scheduler = recipe.scheduler(optimizer, run.epochs, len(train_loader))
     averaged = recipe.averaged(net)
-    statistics_loader = utils.make_statistics_loader(
-        training_set, test_loader, recipe.statistics_images
-    )
 
     history = utils.History()
     state = utils.RunState(
-        net,
-        averaged,
-        optimizer,
-        scheduler,
-        train_loader,
-        test_loader,
-        history,
-        val_loader,
-        statistics_loader,
+        net, averaged, optimizer, scheduler, train_loader, test_loader, history, val_loader
     )
     settings = {"name": run.name, "net": type(net).__name__, "recipe": run.recipe.__name__}
     settings |= {"seed": run.seed, "split": run.split, "val_size": run.val_size}
@@ -134,7 +119,6 @@ def train(run, threads):
         scheduler,
         val_loader=val_loader,
         averaged=averaged,
-        statistics_loader=statistics_loader,
         loss_function=recipe.loss_function,
         checkpoint=run.state,
         resume=True,
@@ -147,8 +131,6 @@ def train(run, threads):
     result = {"settings": settings | {"parameters": parameters} | utils.environment(run.device)}
     result["history"] = asdict(history)
     if averaged is not None:  # the same run without the average, for comparison
-        if statistics_loader is not None:
-            update_bn(statistics_loader, net, run.device)
         bare = utils.test_model(net, run.device, test_loader, verbose=False)
         result["without_averaging"] = bare._asdict()
     utils.write_atomically(run.result, json.dumps(result, indent=1).encode() + b"\n")
@@ -174,8 +156,6 @@ def fingerprint(state, loss_function):
     described = utils.run_settings(state, loss_function)
     made_of = ("layers", "optimizer", "scheduler", "loss_function", "transforms", "images")
     made = {name: described[name] for name in made_of}
-    if described["statistics_images"] is not None:
-        made["statistics_images"] = described["statistics_images"]
     schedule = {} if state.scheduler is None else state.scheduler.state_dict()
     constants = (*utils.SCHEDULE_CONSTANTS, "_schedule_phases")
     made |= {name: str(schedule[name]) for name in constants if name in schedule}
@@ -292,11 +272,6 @@ def parse_arguments(arguments=None):
     option("--epochs", "of each run", type=int, default=15)
     option("--split", "what is tested", choices=("test", "validation"), default="test")
     option("--val-size", "images held out (default: 0; 10,000 for validation)", type=int)
-    option(
-        "--statistics-images",
-        "training images that BatchNorm's statistics are taken on (default: the recipe's)",
-        type=int,
-    )
     option("--processes", "runs side by side (default: one for each core; one on CUDA)", type=int)
     option("--device", "auto, cpu, cuda or mps", default="auto")
     parser.data_options(source="full")
@@ -337,8 +312,6 @@ def main(arguments=None):
     try:
         utils.check_integer("--epochs", options.epochs, minimum=1)
         utils.check_integer("--val-size", options.val_size, minimum=0)
-        if options.statistics_images is not None:
-            utils.check_integer("--statistics-images", options.statistics_images, minimum=0)
         device = utils.get_device(options.device)
         processes = options.processes
         if processes is None:
@@ -355,8 +328,6 @@ def main(arguments=None):
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     kind = "".join(f"-{name}{value:g}" for name, value in given.items())
     default = f"{options.net}{kind}-{options.recipe}"
-    if options.statistics_images is not None:
-        default += f"-statistics{options.statistics_images}"
     default += "-validation" if options.split == "validation" else ""
     runs = [
         Run(
@@ -366,7 +337,6 @@ def main(arguments=None):
             seed,
             options.split,
             options.val_size,
-            options.statistics_images,
             options.epochs,
             str(found.root),
             str(device),

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from seeds import HERE, TARGET, first_at
 from speed import standard_epoch, standard_loader
-from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader
 from torchvision import datasets
 
@@ -29,7 +28,7 @@ def ours(found, device, seed, epochs):
     """Train Net5 by our best recipe; return the test accuracies and the time of each."""
     utils.set_seed(seed)
     recipe = best()
-    train_loader, train, test_loader, _ = utils.data_loader(
+    train_loader, _, test_loader, _ = utils.data_loader(
         recipe.train_transforms,
         recipe.test_transforms,
         recipe.batch_size,
@@ -37,7 +36,6 @@ def ours(found, device, seed, epochs):
         device=device,
         seed=seed,
     )
-    statistics_loader = utils.make_statistics_loader(train, test_loader, recipe.statistics_images)
     net = utils.to_device(Net5(), device)
     optimizer = recipe.optimizer(net.parameters())
     scheduler = recipe.scheduler(optimizer, epochs, len(train_loader))
@@ -55,7 +53,6 @@ def ours(found, device, seed, epochs):
             averaged=averaged,
             progress=False,
         )
-        update_bn(statistics_loader, averaged, device)
         return utils.test_model(averaged, device, test_loader, verbose=False).accuracy
 
     return timed(epoch, epochs)

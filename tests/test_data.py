@@ -1,6 +1,5 @@
 """Where MNIST comes from, step by step, and the loaders over it."""
 
-import copy
 import re
 import shutil
 import socket
@@ -392,27 +391,6 @@ def test_a_validation_set_is_held_out_of_the_training_images(small_root, on_devi
     assert torch.equal(load(seed=1)[3].data, val.data)
     assert not torch.equal(load(seed=2)[3].data, val.data)
     assert abs(load(seed=1, val_size=44)[3].targets.bincount() - 4.4).max() < 1
-
-
-@pytest.mark.parametrize("on_device", [True, False])
-def test_statistics_are_taken_on_training_images_as_they_would_be_tested(small_root, on_device):
-    settings = {"root": small_root, "device": "cpu", "seed": 1, "on_device": on_device}
-    pipelines = rotation().train_transforms, normalised()
-    _, train, test_loader, _ = utils.data_loader(*pipelines, 64, **settings)
-
-    def loader_of(size):
-        return utils.make_statistics_loader(train, test_loader, size)
-
-    unchanged = copy.copy(train)
-    unchanged.transform = normalised()
-    expected = torch.stack([unchanged[k][0] for k in range(0, 300, 3)])
-    torch.testing.assert_close(torch.cat([images for images, _ in loader_of(100)]), expected)
-    assert sum(sizes_of(loader_of(10_000))) == len(train) == 300
-    assert train.transform is pipelines[0]
-    assert type(loader_of(10)) is type(test_loader)
-    assert loader_of(0) is None
-    with pytest.raises(ValueError, match="size of at least 0, got -1"):
-        loader_of(-1)
 
 
 @pytest.mark.parametrize(

@@ -298,29 +298,6 @@ def test_the_averaged_model_is_the_one_tested():
     assert history.test_loss[-1] != utils.test_model(net, "cpu", loader).loss
 
 
-@pytest.mark.parametrize("average", [True, False])
-def test_statistics_are_those_of_the_images_given_and_training_stays_as_it_is(average):
-    def trained(statistics_loader):
-        torch.manual_seed(0)
-        net, loader = networks.Net5(), loader_of()
-        averaged = AveragedModel(net, use_buffers=True) if average else None
-        given = {"averaged": averaged, "statistics_loader": statistics_loader}
-        utils.fit(net, "cpu", loader, loader, sgd(net), 2, **given)
-        return net, averaged.module if average else net
-
-    (images, labels), (net, plain) = tensors(200, seed=1), trained(None)
-    again, tested = trained(DataLoader(TensorDataset(images, labels), 100))
-    for weights, others in zip(net.parameters(), again.parameters(), strict=True):
-        assert torch.equal(weights, others)
-    seen = tested.features[0][:2](images)  # what the first BatchNorm sees
-    norm = tested.features[0][2]
-    torch.testing.assert_close(norm.running_mean, seen.mean(dim=(0, 2, 3)))
-    halves = [half.var(dim=(0, 2, 3)) for half in seen.split(100)]
-    torch.testing.assert_close(norm.running_var, sum(halves) / 2)
-    assert not torch.allclose(plain.features[0][2].running_mean, norm.running_mean)
-    assert norm.momentum == 0.1
-
-
 def test_history_is_plain_floats_and_survives_a_file(tmp_path, small_loaders, capsys):
     net = networks.Net4()
     history = utils.fit(net, "cpu", *small_loaders(), sgd(net), 3)

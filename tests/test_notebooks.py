@@ -126,12 +126,7 @@ def over_seeds():
     """Return what Step 3 quotes of benchmarks/results/: mean, spread and minimum."""
     tables = [
         json.loads((REPOSITORY / "benchmarks" / "results" / f"{name}.json").read_text())
-        for name in (
-            "net5-best",
-            "net4-plateau",
-            "net5-best-statistics0",
-            "net4-dropout0-best-statistics0",
-        )
+        for name in ("net5-best", "net4-plateau", "net4-dropout0-best")
     ]
     return {f"{table[name]:.2f}" for table in tables for name in ("mean", "spread", "minimum")}
 

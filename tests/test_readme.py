@@ -29,12 +29,7 @@ def table_of(name):
         ("net4-plateau", "Net4, `plateau`: the exercise's", 60_000),
         ("net4-plateau-val-driven", "Net4, `plateau`, driven by validation images", 55_000),
         ("net4-dropout0-tuned_plateau", "Net4 without dropout, `tuned_plateau`", 60_000),
-        (
-            "net4-dropout0-best-statistics0",
-            "Net4 without dropout, `best` without `statistics_images`",
-            60_000,
-        ),
-        ("net5-best-statistics0", "Net5, `best` without `statistics_images`", 60_000),
+        ("net4-dropout0-best", "Net4 without dropout, `best`", 60_000),
         ("net5-best", "Net5, `best`", 60_000),
         ("net5-width8-best", "Net5 of width 8, `best`", 60_000),
     ],
@@ -55,11 +50,7 @@ def test_where_the_results_come_from():
     others = [json.loads(path.read_text())["environment"] for path in RESULTS.glob("net4-*.json")]
     assert {each["hardware"].split(",")[0] for each in others} == {"AMD EPYC"}
     assert {each["torch"].split("+")[0] for each in others} == {"2.15.0"}
-    assert "The rows of Net4 are with torch 2.15.0" in README
-    xeon = table_of("net5-best-statistics0")["environment"]
-    assert xeon["hardware"].startswith("Intel(R) Xeon(R)")
-    assert xeon["torch"] == table["environment"]["torch"]
-    assert "that of Net5 without `statistics_images` is of an Intel Xeon." in README
+    assert "The rows of Net4 are of an AMD EPYC, with torch 2.15.0." in README
 
 
 def test_what_the_blurred_poolings_gain():
@@ -75,9 +66,7 @@ def test_what_the_blurred_poolings_gain():
         *(row["mean"] for row in (before, after)),
     )
     assert f"On images held out, over five seeds, that takes {losses}" in text
-    tables = [
-        table_of(name) for name in ("net4-dropout0-best-statistics0", "net5-best-statistics0")
-    ]
+    tables = [table_of(name) for name in ("net4-dropout0-best", "net5-best")]
     assert tables[0]["seeds"] == tables[1]["seeds"] == list(range(1, 11))
     losses = "from {:.4f} to {:.4f}".format(*(statistics.mean(t["test_loss"]) for t in tables))
     assert f"On the test images, over ten seeds, the loss goes {losses}" in text

@@ -35,9 +35,6 @@ def test_every_recipe_trains_on_the_device(name, small_loaders):
         2,
         scheduler,
         averaged=recipe.averaged(net),
-        statistics_loader=utils.make_statistics_loader(
-            train_loader.dataset, test_loader, recipe.statistics_images
-        ),
         loss_function=recipe.loss_function,
         progress=False,
         verbose=False,

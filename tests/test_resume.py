@@ -36,7 +36,6 @@ class Run:
         net_class=networks.Net4,
         seed=1,
         patience=0,
-        statistics_images=0,
         **loader_settings,
     ):
         utils.set_seed(seed)
@@ -52,12 +51,6 @@ class Run:
             self.scheduler = CosineAnnealingLR(self.optimizer, T_max=EPOCHS)
             average = get_ema_multi_avg_fn(0.9)
             self.averaged = AveragedModel(self.net, multi_avg_fn=average, use_buffers=True)
-        self.statistics_loader = None
-        if statistics_images:
-            train_loader, test_loader = self.loaders
-            self.statistics_loader = utils.make_statistics_loader(
-                train_loader.dataset, test_loader, statistics_images
-            )
 
     def fit(self, checkpoint=None, epochs=EPOCHS, stop_at=None, **settings):
         """Fit; with `stop_at`, break off as by Ctrl-C at that step. Return all that came of it."""
@@ -78,7 +71,6 @@ class Run:
             epochs,
             self.scheduler,
             averaged=self.averaged,
-            statistics_loader=self.statistics_loader,
             loss_function=loss_function,
             checkpoint=checkpoint,
             **settings,
@@ -102,13 +94,8 @@ def assert_same(first, second):
         ("averaged", {}),
         ("plateau", {"on_device": False}),
         ("averaged", {"on_device": False, "num_workers": 2}),
-        ("averaged", {"statistics_images": 50}),
-        ("plateau", {"statistics_images": 50, "on_device": False}),
     ],
-    ids=[
-        *("plateau", "one cycle", "averaged", "ordinary loader", "two workers"),
-        *("statistics", "statistics, ordinary loader"),
-    ],
+    ids=["plateau", "one cycle", "averaged", "ordinary loader", "two workers"],
 )
 def test_resume_is_exact_to_the_bit(small_loaders, tmp_path, kind, loader_settings):
     alone = Run(small_loaders, kind, **loader_settings).fit()
@@ -158,14 +145,13 @@ def test_a_checkpoint_is_not_overwritten_by_accident(small_loaders, tmp_path):
         ({"drop_last": True}, {}, "drop_last is True, the checkpoint's False"),
         ({"patience": 3}, {}, "the scheduler's patience is 3, the checkpoint's 0"),
         ({"kind": "averaged"}, {}, "averaged is True, the checkpoint's False"),
-        ({"statistics_images": 50}, {}, "statistics_images is 50, the checkpoint's None"),
         ({"on_device": False}, {}, "loader is 'DataLoader', the checkpoint's 'DeviceLoader'"),
         ({}, {"settings": {"seed": 2}}, "seed is 2, the checkpoint's None"),
         ({}, {"epochs": 1}, "epochs is 1, the checkpoint has done 2"),
     ],
     ids=[
-        *("batch size", "net", "dropout", "last batch", "patience", "averaging", "statistics"),
-        *("loader", "own setting", "fewer epochs"),
+        *("batch size", "net", "dropout", "last batch", "patience", "averaging", "loader"),
+        *("own setting", "fewer epochs"),
     ],
 )
 def test_another_runs_checkpoint_is_refused(small_loaders, tmp_path, other, fit_settings, message):

@@ -129,11 +129,7 @@ def test_a_fingerprint_tells_what_names_do_not(run_of, small_loaders):
         scheduler = recipe.scheduler(optimizer, 2, len(train_loader))
         averaged = recipe.averaged(net)
         parts = (net, averaged, optimizer, scheduler, train_loader, test_loader, utils.History())
-        state = utils.RunState(*parts)
-        state.statistics_loader = utils.make_statistics_loader(
-            train_loader.dataset, test_loader, recipe.statistics_images
-        )
-        return seeds.fingerprint(state, recipe.loss_function)
+        return seeds.fingerprint(utils.RunState(*parts), recipe.loss_function)
 
     best = RECIPES["best"]()
     warped = normalised(transforms.RandomAffine(5))
@@ -146,8 +142,6 @@ def test_a_fingerprint_tells_what_names_do_not(run_of, small_loaders):
         replace(best, optimizer=partial(torch.optim.SGD, lr=0.2, momentum=0.8)),
         replace(best, loss_function=partial(F.cross_entropy, label_smoothing=0.1)),
         replace(best, train_transforms=warped),
-        replace(best, statistics_images=50),
-        replace(best, statistics_images=0),
     ]
     assert len({of(recipe) for recipe in others}) == len(others)
     assert of(best) == of(RECIPES["best"]())
@@ -158,7 +152,6 @@ def test_what_cannot_be_is_said_at_once(small_root, capsys):
     for options, message in (
         (["--width", "1"], "width of at least 2, got 1"),
         (["--val-size", "-5"], "--val-size of at least 0, got -5"),
-        (["--statistics-images", "-1"], "--statistics-images of at least 0, got -1"),
         (["--processes", "0"], "--processes of at least 1, got 0"),
         (["--epochs", "0"], "--epochs of at least 1, got 0"),
     ):
@@ -179,7 +172,6 @@ def test_a_network_as_asked_for_has_a_name_of_its_own(small_root, here, monkeypa
         ["--net", "net4", "--dropout", "0", "--recipe", "tuned_plateau"],
         ["--width", "8"],
         ["--net", "net3", "--split", "validation"],
-        ["--statistics-images", "0"],
     ):
         with pytest.raises(SystemExit):
             seeds.main([*root, *options])
@@ -187,22 +179,9 @@ def test_a_network_as_asked_for_has_a_name_of_its_own(small_root, here, monkeypa
         "net4-dropout0-tuned_plateau",
         "net5-width8-best",
         "net3-best-validation",
-        "net5-best-statistics0",
     ]
-    assert [run.statistics_images for run in asked] == [None, None, None, 0]
     assert not any(isinstance(layer, torch.nn.Dropout) for layer in asked[0].net().modules())
     assert sum(parameter.numel() for parameter in asked[1].net().parameters()) == 3_534
-
-
-def test_statistics_change_what_is_tested_alone(run_of):
-    without = seeds.train(run_of(name="without", statistics_images=0), threads=1)
-    whole = seeds.train(run_of(), threads=1)  # the recipe's 10,000: all there are
-    for name in ("train_loss", "train_accuracy"):
-        assert without["history"][name] == whole["history"][name]
-    assert without["history"]["test_loss"] != whole["history"]["test_loss"]
-    assert without["without_averaging"] != whole["without_averaging"]
-    fingerprints = [run["settings"]["fingerprint"] for run in (without, whole)]
-    assert fingerprints[0] != fingerprints[1]
 
 
 def test_an_interrupted_run_goes_on(run_of, monkeypatch):
