@@ -80,15 +80,17 @@ def test_the_tuned_plateau_is_the_exercise_s_schedule_on_weaker_warps():
 
 def test_the_best_recipe_goes_up_and_down_once():
     _, optimizer, scheduler = made("best", epochs=3, steps=100)
-    rates = []
+    rates, momenta = [], []
     for _ in range(300):
         rates.append(optimizer.param_groups[0]["lr"])
+        momenta.append(optimizer.param_groups[0]["momentum"])
         optimizer.step()
         scheduler.step()
     peak = rates.index(max(rates))
     assert rates[:peak] == sorted(rates[:peak])
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
     assert rates[0] == pytest.approx(max(rates) / 25)
+    assert [momenta[0], momenta[peak], momenta[-1]] == pytest.approx([0.95, 0.85, 0.95], abs=1e-3)
     assert optimizer.param_groups[0]["lr"] < max(rates) / 1000
 
 
