@@ -1,19 +1,19 @@
-"""Net1 to Net5: from a naive convolutional network to one under 8,000 parameters.
+"""Net1 to Net6: from a naive convolutional network to one under 3,000 parameters.
 
 Every network maps images of shape (N, 1, 28, 28) to log-probabilities of shape (N, 10).
-The comment behind a layer says what the layer leaves behind: height x width x channels, and RF,
-the receptive field: how many input pixels, along one side, one of its outputs can see.
+The comment after each layer gives its output size, height x width x channels, and RF, its
+receptive field: the side in pixels of the input window that one output depends on.
 """
 
 from functools import partial
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn import functional as F
 
 
 def conv_block(in_channels, out_channels, padding=0, batch_norm=True, dropout=0.0):
-    """3x3 convolution and ReLU, then BatchNorm and Dropout where asked for."""
+    """3x3 convolution, ReLU, then optional BatchNorm and Dropout."""
     layers = [nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=padding), nn.ReLU()]
     if batch_norm:
         layers.append(nn.BatchNorm2d(out_channels))
@@ -23,42 +23,57 @@ def conv_block(in_channels, out_channels, padding=0, batch_norm=True, dropout=0.
 
 
 class BlurPool2d(nn.AvgPool2d):
-    """An average over 3x3 pixels, weighted 1-2-1 in both directions, at every second pixel.
+    """Weighted 3x3 average (1-2-1 in both directions) with stride 2 and zero padding.
 
-    Takes images (N, C, H, W), padded with zeros. Behind MaxPool2d(2, stride=1) it makes an
-    anti-aliased pooling, which a shift by one pixel changes less than MaxPool2d(2): Zhang, "Making
+    MaxPool2d(2, stride=1) followed by BlurPool2d is an anti-aliased max-pool: it blurs before
+    subsampling, so a one-pixel shift changes later activations less. Source: Zhang, "Making
     Convolutional Networks Shift-Invariant Again", ICML 2019.
     """
 
-    def __init__(self):
+    def __init__(self, channels):
         super().__init__(kernel_size=3, stride=2, padding=1)
+        self.channels = channels
         weights = torch.tensor([1.0, 2.0, 1.0]) / 4
-        weights = weights.outer(weights)  # (3, 3), a constant: no parameter, not in the state_dict
-        self.register_buffer("weights", weights, persistent=False)
+        weights = weights.outer(weights).repeat(channels, 1, 1, 1)  # (C, 1, 3, 3)
+        self.register_buffer("weights", weights)  # constant: in the state_dict, not a parameter
 
     def forward(self, images):
-        """Return the averages, (N, C, (H + 1) // 2, (W + 1) // 2)."""
-        channels = images.shape[1]
-        kernels = self.weights.expand(channels, 1, 3, 3)
-        return F.conv2d(images, kernels, stride=self.stride, padding=self.padding, groups=channels)
+        """Map images (N, C, H, W) to (N, C, (H + 1) // 2, (W + 1) // 2)."""
+        return F.conv2d(
+            images, self.weights, stride=self.stride, padding=self.padding, groups=self.channels
+        )
+
+
+def check_images(images):
+    """Raise TypeError or ValueError unless images are floating-point (N, 1, 28, 28)."""
+    if not isinstance(images, torch.Tensor) or not images.is_floating_point():
+        got = images.dtype if isinstance(images, torch.Tensor) else type(images).__name__
+        raise TypeError(f"expected images as a floating-point tensor, got {got}")
+    if images.dim() != 4 or images.shape[1:] != (1, 28, 28):
+        raise ValueError(f"expected images of shape (N, 1, 28, 28), got {tuple(images.shape)}")
+
+
+def check_width(width):
+    """Raise TypeError or ValueError unless width is an integer of at least 2."""
+    if not isinstance(width, int) or isinstance(width, bool):
+        raise TypeError(f"expected width as an integer, got {width!r}")
+    if width < 2:
+        raise ValueError(f"expected width of at least 2, got {width}")
 
 
 class DigitNet(nn.Module):
-    """What the five networks share: `features`, then `classifier`, then log-softmax.
+    """Common forward pass: `features`, `classifier`, log-softmax.
 
-    A subclass sets both in its constructor; `classifier` ends in (N, 10, 1, 1).
+    Subclasses define both in their constructor; `classifier` outputs (N, 10, 1, 1).
     """
 
     def forward(self, images):
-        """Return the log-probabilities, float (N, 10), of float images (N, 1, 28, 28).
+        """Map float images (N, 1, 28, 28) to log-probabilities (N, 10).
 
-        Raises TypeError for anything but a floating-point tensor, ValueError for another shape.
+        Raises TypeError unless images are a floating-point tensor, ValueError for another shape.
         """
-        if not isinstance(images, torch.Tensor) or not images.is_floating_point():
-            got = images.dtype if isinstance(images, torch.Tensor) else type(images).__name__
-            raise TypeError(f"expected images as a floating-point tensor, got {got}")
-        if images.dim() != 4 or images.shape[1:] != (1, 28, 28):
-            raise ValueError(f"expected images of shape (N, 1, 28, 28), got {tuple(images.shape)}")
+        if not (isinstance(images, fx.Proxy) or torch.jit.is_tracing()):
+            check_images(images)
         logits = self.classifier(self.features(images)).flatten(1)  # (N, 10)
         return F.log_softmax(logits, dim=1)
 
@@ -139,32 +154,64 @@ class Net4(DigitNet):
 
 
 class Net5(DigitNet):
-    """Net4's convolutions, parameter for parameter, with anti-aliased poolings and no dropout.
+    """Net4's convolutions with anti-aliased pooling and no dropout: 7,216 parameters.
 
-    `width` is the number of channels of most layers. At the default width of 12 it has 7,216
-    parameters, at 8 it has 3,534; the sizes below are those of the default. Raises TypeError or
-    ValueError for a width that is no integer of at least 2.
+    `width` is the number of channels of most layers; the sizes below are for the default.
+    Raises TypeError or ValueError unless `width` is an integer of at least 2.
     """
 
     def __init__(self, width=12):
         super().__init__()
-        if not isinstance(width, int) or isinstance(width, bool):
-            raise TypeError(f"expected width as an integer, got {width!r}")
-        if width < 2:
-            raise ValueError(f"expected width of at least 2, got {width}")
+        check_width(width)
         self.features = nn.Sequential(
             conv_block(1, 8, padding=1),  # 28x28x8  RF 3
             conv_block(8, width, padding=1),  # 28x28x12  RF 5
             nn.Conv2d(width, width // 2, kernel_size=1),  # 28x28x6  RF 5
             nn.MaxPool2d(2, stride=1),  # 27x27x6  RF 6
-            BlurPool2d(),  # 14x14x6  RF 8
+            BlurPool2d(width // 2),  # 14x14x6  RF 8
             conv_block(width // 2, width),  # 12x12x12  RF 12
             conv_block(width, width),  # 10x10x12  RF 16
             conv_block(width, width, padding=1),  # 10x10x12  RF 20
             nn.MaxPool2d(2, stride=1),  # 9x9x12  RF 22
-            BlurPool2d(),  # 5x5x12  RF 26
+            BlurPool2d(width),  # 5x5x12  RF 26
             conv_block(width, width),  # 3x3x12  RF 34
             conv_block(width, width, padding=1),  # 3x3x12  RF 42
+        )
+        self.classifier = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),  # 1x1x12  RF 50
+            nn.Conv2d(width, 10, kernel_size=1),  # 1x1x10  RF 50
+        )
+
+
+class Net6(DigitNet):
+    """Net5 with one 3x3 kernel used four times, each with its own BatchNorm: 2,968 parameters.
+
+    `width` is the number of channels of the shared convolution; the sizes below are for the
+    default. Raises TypeError or ValueError unless `width` is an integer of at least 2.
+    """
+
+    def __init__(self, width=12):
+        super().__init__()
+        check_width(width)
+        shared = nn.Conv2d(width, width, kernel_size=3)
+
+        def shared_block(padding=0):
+            pad = [nn.ZeroPad2d(padding)] if padding else []
+            return nn.Sequential(*pad, shared, nn.ReLU(), nn.BatchNorm2d(width))
+
+        self.features = nn.Sequential(
+            conv_block(1, 8, padding=1),  # 28x28x8  RF 3
+            conv_block(8, 8, padding=1),  # 28x28x8  RF 5
+            nn.Conv2d(8, width // 2, kernel_size=1),  # 28x28x6  RF 5
+            nn.MaxPool2d(2, stride=1),  # 27x27x6  RF 6
+            BlurPool2d(width // 2),  # 14x14x6  RF 8
+            conv_block(width // 2, width),  # 12x12x12  RF 12
+            shared_block(),  # 10x10x12  RF 16
+            shared_block(padding=1),  # 10x10x12  RF 20
+            nn.MaxPool2d(2, stride=1),  # 9x9x12  RF 22
+            BlurPool2d(width),  # 5x5x12  RF 26
+            shared_block(),  # 3x3x12  RF 34
+            shared_block(padding=1),  # 3x3x12  RF 42
         )
         self.classifier = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),  # 1x1x12  RF 50
