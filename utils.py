@@ -6,44 +6,38 @@ log-probabilities or logits (N, 10). Losses are means over images, accuracies ar
 
 import copy
 import ctypes
-import hashlib
-import io
 import json
 import math
 import os
 import platform
-import queue
 import random
 import re
-import socket
-import struct
-import tempfile
-import threading
 import time
-import urllib.request
 import warnings
 from dataclasses import asdict, dataclass, field
-from http.client import HTTPException
 from operator import length_hint
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torchsummary
 import torchvision
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader
-from torchvision import datasets
 from tqdm.auto import tqdm
 
-try:
-    import batched
-except ModuleNotFoundError:  # utils.py alone in a folder: the ordinary DataLoader serves
-    batched = None
-
-HERE = Path(__file__).resolve().parent
+import batched
+from checkpoints import (
+    RunState,
+    check_checkpoint,
+    load_checkpoint,
+    run_settings,
+    save_checkpoint,
+    tested_weights,  # noqa: F401
+    write_atomically,
+)
+from mnist import find_mnist, hold_out, load_mnist
 
 # --- Seed and device ---------------------------------------------------------------------------
 
@@ -135,173 +129,6 @@ def check_integer(name, value, minimum, maximum=2**63 - 1):
         raise ValueError(f"expected {name} of at most {maximum}, got {value}")
 
 
-# --- Finding MNIST -----------------------------------------------------------------------------
-
-IDX_FILES = {  # name: number of dimensions
-    "train-images-idx3-ubyte": 3,
-    "train-labels-idx1-ubyte": 1,
-    "t10k-images-idx3-ubyte": 3,
-    "t10k-labels-idx1-ubyte": 1,
-}
-HOW_TO_GET_MNIST = (
-    "With a network, leave root out and MNIST is downloaded into data/. Without one, bring the "
-    "four files of a machine that has them to MNIST/raw/ in a folder, and name that folder as "
-    "root or in MNIST_ROOT."
-)
-
-
-class MNIST(datasets.MNIST):
-    """torchvision's, reading the checked files alone, never an old version's processed/ folder."""
-
-    def _check_legacy_exist(self):
-        return False
-
-
-class Found(NamedTuple):
-    """Where MNIST was found: a torchvision root, and "full" (60,000 + 10,000) or "sample"."""
-
-    root: Path
-    source: str
-
-
-def find_mnist(root=None, source="auto", data=HERE / "data"):
-    """Find MNIST: in `root` or MNIST_ROOT; in `data`; by download; else the shipped sample.
-
-    `source` "full" refuses the sample, "sample" asks for it. Raises FileNotFoundError where there
-    is no MNIST, ValueError for damaged files and contradictory arguments.
-    """
-    if source not in ("auto", "full", "sample"):
-        raise ValueError(f"expected source auto, full or sample, got {source!r}")
-    if root is not None and source == "sample":
-        raise ValueError(f"source 'sample' is the shipped one, but root {str(root)!r} is given too")
-    data = Path(data)
-    if source == "sample":
-        return identify(data / "sample")
-    given = root if root is not None else os.environ.get("MNIST_ROOT")
-    if given:
-        found = identify(Path(given))
-    else:
-        try:
-            found = identify(data)
-        except (FileNotFoundError, ValueError):
-            found = download_or_sample(data, source)
-    if source == "full" and found.source != "full":
-        raise ValueError(f"{found.root} does not hold the full MNIST. {HOW_TO_GET_MNIST}")
-    return found
-
-
-def download_or_sample(data, source):
-    """Download MNIST into `data`; where that fails, warn and return the sample there."""
-    try:
-        download_mnist(data)
-        return identify(data)
-    except OSError as error:
-        reason = f"MNIST could not be downloaded ({error})."
-    if source == "full":
-        raise FileNotFoundError(f"{reason} {HOW_TO_GET_MNIST}")
-    try:
-        found = identify(data / "sample")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{reason} {HOW_TO_GET_MNIST}") from None
-    warnings.warn(
-        f"{reason} Using the sample of 4,000 + 1,000 digits: its results are marked 'sample' and "
-        f"don't compare with those of the full set. {HOW_TO_GET_MNIST}",
-        stacklevel=4,
-    )
-    return found
-
-
-def identify(root):
-    """Check the four IDX files below a torchvision root, by header and size.
-
-    Raises FileNotFoundError for a missing file, ValueError for a damaged one.
-    """
-    raw = root / "MNIST" / "raw"
-    missing = [name for name in IDX_FILES if not (raw / name).is_file()]
-    if missing:
-        raise FileNotFoundError(f"no MNIST in {root}: {raw} lacks {', '.join(missing)}")
-    counts = [count_idx(raw / name, dimensions) for name, dimensions in IDX_FILES.items()]
-    for split, images, labels in (("train", *counts[:2]), ("t10k", *counts[2:])):
-        if images != labels:
-            raise ValueError(f"{raw}: {split} has {images} images, but {labels} labels")
-    train, test = counts[0], counts[2]
-    if train < test:
-        raise ValueError(f"{raw}: {train} training and {test} test images, are they swapped?")
-    return Found(root, "full" if (train, test) == (60_000, 10_000) else "sample")
-
-
-def count_idx(path, dimensions):
-    """Return the number of items in an IDX file, after a check of its header and size."""
-    header_size = 4 + 4 * dimensions
-    with open(path, "rb") as file:
-        header = file.read(header_size)
-    expected = f"an IDX file of uint8 in {dimensions} dimension{'s' * (dimensions > 1)}"
-    if len(header) < header_size or header[:4] != bytes([0, 0, 8, dimensions]):
-        raise ValueError(f"{path}: expected {expected}, got one that starts with {header!r}")
-    shape = struct.unpack(f">{dimensions}I", header[4:])
-    if shape[0] == 0 or (dimensions == 3 and shape[1:] != (28, 28)):
-        raise ValueError(f"{path}: expected one or more items of MNIST's size, got shape {shape}")
-    size, needed = path.stat().st_size, header_size + math.prod(shape)
-    if size != needed:
-        raise ValueError(f"{path}: expected {needed:,} bytes for shape {shape}, got {size:,}")
-    return shape[0]
-
-
-def download_mnist(data, silence=10):
-    """Download MNIST into `data` by torchvision, or raise OSError.
-
-    A mirror that says nothing for `silence` seconds is given up for the next. The files arrive in a
-    folder of their own and move into place whole, so that a download that breaks off, or runs twice
-    at once, never leaves half a file behind.
-    """
-    raw, reasons = data / "MNIST" / "raw", []
-    for mirror in answering_mirrors(silence):
-        raw.mkdir(parents=True, exist_ok=True)
-        from_mirror = type("MNIST", (MNIST,), {"mirrors": [mirror]})
-        silence_before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(silence)
-        try:
-            with tempfile.TemporaryDirectory(dir=data, prefix=".download-") as folder:
-                from_mirror(folder, download=True)
-                for name in IDX_FILES:
-                    os.replace(Path(folder, "MNIST", "raw", name), raw / name)
-            return
-        except (OSError, RuntimeError, EOFError, HTTPException) as error:
-            reasons.append(f"{mirror}: {str(error).splitlines()[0] if str(error) else error!r}")
-        finally:
-            socket.setdefaulttimeout(silence_before)
-    raise OSError("; ".join(reasons))
-
-
-def answering_mirrors(silence):
-    """Return torchvision's mirrors, those first that answered first; OSError if none does in time.
-
-    In threads, because looking up a host's name has no timeout of its own.
-    """
-    mirrors, reasons, answers = datasets.MNIST.mirrors, [], queue.Queue()
-    name = datasets.MNIST.resources[0][0]
-
-    def ask(mirror):
-        try:
-            urllib.request.urlopen(mirror + name, timeout=silence).close()
-            answers.put(mirror)
-        except (OSError, HTTPException) as error:
-            reasons.append(str(getattr(error, "reason", error)))
-            answers.put(None)
-
-    for mirror in mirrors:
-        threading.Thread(target=ask, args=(mirror,), daemon=True).start()
-    deadline, first = time.monotonic() + silence, None
-    for _ in mirrors:
-        try:
-            first = answers.get(timeout=max(deadline - time.monotonic(), 0.001))
-        except queue.Empty:
-            break
-        if first is not None:
-            return [first, *(mirror for mirror in mirrors if mirror != first)]
-    raise OSError("; ".join(dict.fromkeys(reasons)) or f"no answer in {silence} s")
-
-
 # --- Loaders -----------------------------------------------------------------------------------
 
 
@@ -353,9 +180,7 @@ def data_loader(
 
     def loader(dataset, batch_size, **settings):
         settings |= {"generator": torch.Generator().manual_seed(seed)}
-        if on_device and batched is None:
-            warn_of_ordinary_loader("there is no batched.py beside utils.py")
-        elif on_device:
+        if on_device:
             try:
                 return batched.DeviceLoader(dataset, batch_size, device=device, **settings)
             except batched.UnbatchableError as reason:
@@ -375,35 +200,6 @@ def data_loader(
 def warn_of_ordinary_loader(reason):
     """Warn, at the caller of `data_loader`, that its images will go one by one, and why."""
     warnings.warn(f"{reason}: images go through an ordinary DataLoader, one by one", stacklevel=4)
-
-
-def load_mnist(found, train, transform):
-    """Return one of MNIST's two sets, with its `source`; ValueError for a label outside 0 to 9."""
-    dataset = MNIST(found.root, train=train, transform=transform)
-    if dataset.targets.max() > 9:
-        raise ValueError(f"{found.root}: expected labels 0 to 9, got {dataset.targets.max()}")
-    dataset.source = found.source
-    return dataset
-
-
-def hold_out(dataset, size, seed):
-    """Split a dataset in two, the second of this size, with every class in its proportion.
-
-    Raises ValueError unless both parts get an image.
-    """
-    n = len(dataset)
-    if not 0 < size < n:
-        raise ValueError(f"expected val_size from 1 to {n - 1}, got {size}")
-    shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    by_class = shuffled[dataset.targets[shuffled].argsort(stable=True)]
-    held_out = torch.zeros(n, dtype=torch.bool)
-    held_out[by_class[torch.arange(size) * n // size]] = True  # evenly spaced over the classes
-    parts = []
-    for chosen in (~held_out, held_out):
-        part = copy.copy(dataset)
-        part.data, part.targets = dataset.data[chosen], dataset.targets[chosen]
-        parts.append(part)
-    return parts
 
 
 def data_statistics(train, train_loader):
@@ -746,205 +542,6 @@ def epoch_line(history, epochs, mark=""):
     )
 
 
-# --- Checkpoints -------------------------------------------------------------------------------
-
-SCHEDULE_CONSTANTS = (  # of torch's schedulers: what they were made with, not where they are
-    *("mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lrs", "eps"),
-    *("total_steps", "T_max", "T_0", "T_mult", "eta_min", "gamma", "step_size", "milestones"),
-    "base_lrs",
-)
-CHECKPOINT_KEYS = {
-    "parts",
-    "generators",
-    "python_random",
-    "torch_random",
-    "cuda_random",
-    "history",
-    "settings",
-}
-
-
-@dataclass
-class RunState:
-    """Everything that decides how a run goes on."""
-
-    model: nn.Module
-    averaged: nn.Module | None
-    optimizer: torch.optim.Optimizer
-    scheduler: object
-    train_loader: object
-    test_loader: object
-    history: History
-    val_loader: object = None
-
-    def parts(self):
-        """Return the parts that have a state_dict, by name; a compiled model counts as itself."""
-        parts = {"model": getattr(self.model, "_orig_mod", self.model)}
-        parts |= {"optimizer": self.optimizer, "scheduler": self.scheduler}
-        parts |= {"averaged": self.averaged}
-        return {name: part for name, part in parts.items() if part is not None}
-
-    def generators(self):
-        """Return the loaders' own random generators, by name."""
-        names = ("train_loader", "test_loader", "val_loader")
-        generators = {name: getattr(getattr(self, name), "generator", None) for name in names}
-        return {name: generator for name, generator in generators.items() if generator is not None}
-
-    def collect(self):
-        """Return the state as plain values and tensors."""
-        parts = {name: part.state_dict() for name, part in self.parts().items()}
-        if "scheduler" in parts:  # some keep functions in it, which their constructors bring anyway
-            parts["scheduler"] = {k: v for k, v in parts["scheduler"].items() if not callable(v)}
-        return {
-            "parts": parts,
-            "generators": {name: g.get_state() for name, g in self.generators().items()},
-            "python_random": random.getstate(),
-            "torch_random": torch.get_rng_state(),
-            "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "history": asdict(self.history),
-        }
-
-    def restore(self, saved, settings, epochs):
-        """Take over a saved state; ValueError, with nothing changed, if it is of another run."""
-        mine = plain(self.collect())
-        compared = [
-            (name, settings.get(name), saved["settings"].get(name))
-            for name in settings | saved["settings"]
-        ]
-        compared += [
-            (name, sorted(mine[name]), sorted(saved[name])) for name in ("parts", "generators")
-        ]
-        schedules = [state["parts"].get("scheduler", {}) for state in (mine, saved)]
-        compared += [
-            (f"the scheduler's {name}", *(schedule.get(name) for schedule in schedules))
-            for name in SCHEDULE_CONSTANTS
-        ]
-        differing = [
-            f"{name} is {now!r}, the checkpoint's {then!r}"
-            for name, now, then in compared
-            if now != then
-        ]
-        done = len(saved["history"]["test_loss"])
-        if epochs < done:
-            differing.append(f"epochs is {epochs}, the checkpoint has done {done}")
-        if differing:
-            raise ValueError("this checkpoint is of another run: " + "; ".join(differing))
-        for name, part in self.parts().items():
-            part.load_state_dict(saved["parts"][name])
-        for name, generator in self.generators().items():
-            generator.set_state(saved["generators"][name])
-        random.setstate(saved["python_random"])
-        torch.set_rng_state(saved["torch_random"])
-        if saved["cuda_random"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(saved["cuda_random"])
-        vars(self.history).update(saved["history"])
-
-
-def run_settings(state, loss_function):
-    """Return what tells one run from another, as plain values."""
-    loader, model = state.train_loader, state.parts()["model"]
-    dataset, sampler = getattr(loader, "dataset", None), getattr(loader, "sampler", None)
-    settings = {
-        "model": type(model).__name__,
-        "layers": str(model),
-        "averaged": state.averaged is not None,
-        "validation": state.val_loader is not None,
-        "optimizer": f"{type(state.optimizer).__name__} {state.optimizer.defaults}",
-        "scheduler": type(state.scheduler).__name__,
-        "loss_function": getattr(loss_function, "__qualname__", repr(loss_function)),
-        "loader": type(loader).__name__,
-        "batch_size": getattr(loader, "batch_size", None),
-        "drop_last": getattr(loader, "drop_last", None),
-        "shuffle": getattr(loader, "shuffle", type(sampler).__name__),
-        "images": length_hint(dataset),
-        "transforms": str(getattr(dataset, "transform", None)),
-    }
-    return {
-        name: re.sub(r" at 0x\w+", "", value) if isinstance(value, str) else value
-        for name, value in settings.items()
-    }
-
-
-def plain(value, name="checkpoint"):
-    """Return a value of the plain types that a checkpoint may hold; TypeError names any other."""
-    if value is None or isinstance(value, (bool, str, torch.Tensor)):
-        return value
-    for kind in (int, float):  # numpy's numbers among them
-        if isinstance(value, kind):
-            return kind(value)
-    if isinstance(value, dict):
-        return {plain(k, name): plain(v, f"{name}[{k!r}]") for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [plain(item, f"{name}[{k}]") for k, item in enumerate(value)]
-        return tuple(items) if isinstance(value, tuple) else items
-    raise TypeError(f"expected numbers, strings and tensors for a checkpoint, {name} is {value!r}")
-
-
-def checkpoint_bytes(state):
-    """Return a state as the bytes of a checkpoint, its SHA-256 behind it."""
-    buffer = io.BytesIO()
-    torch.save(plain(state), buffer)
-    return buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest()
-
-
-def check_checkpoint(path, resume, state):
-    """Raise TypeError or OSError if a state cannot be kept, or not in this file."""
-    checkpoint_bytes(state)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"expected a folder for {path.name}, there is no {path.parent}")
-    if path.exists() and not resume:
-        raise FileExistsError(f"{path} holds a run: resume it, or choose another file")
-
-
-def save_checkpoint(path, state):
-    """Write a state of plain values and tensors by one replacement of the file."""
-    write_atomically(path, checkpoint_bytes(state))
-
-
-def load_checkpoint(path):
-    """Read what `save_checkpoint` wrote; ValueError for anything else. Runs no code in the file."""
-    content = Path(path).read_bytes()
-    payload, digest = content[:-32], content[-32:]
-    if hashlib.sha256(payload).digest() != digest:
-        raise ValueError(f"{path} is not a checkpoint, or a damaged one: its SHA-256 is wrong")
-    try:
-        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever torch makes of bytes that are no checkpoint
-        reason = f"{type(error).__name__} in reading it"  # torch's own words fill a screen
-        raise ValueError(f"{path} is not a checkpoint: {reason}") from error
-    if not isinstance(state, dict) or state.keys() != CHECKPOINT_KEYS:
-        raise ValueError(f"{path} is not a checkpoint of fit: it lacks its parts")
-    return state
-
-
-def tested_weights(state):
-    """Return the weights that `fit` tested, by name, from a checkpoint: the average if it took one.
-
-    They fit a network of the kind that was trained.
-    """
-    averaged = state["parts"].get("averaged")
-    if averaged is None:
-        return state["parts"]["model"]
-    weights = {name.removeprefix("module."): tensor for name, tensor in averaged.items()}
-    del weights["n_averaged"]
-    return weights
-
-
-def write_atomically(path, content):
-    """Write bytes to a file so that a crash at any instant leaves the old content or the new."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
 # --- A look inside -----------------------------------------------------------------------------
 
 
@@ -954,6 +551,8 @@ def modelsummary(model):
     A copy of the model goes through it, on the CPU, for torchsummary runs it in training mode:
     BatchNorm's statistics and the random generators stay as they are.
     """
+    import torchsummary  # here, because nothing else needs it
+
     with torch.random.fork_rng(devices=[]):
         torchsummary.summary(copy.deepcopy(model).cpu(), (1, 28, 28), device="cpu")
 
