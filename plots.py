@@ -306,7 +306,7 @@ def plot_outputs(outputs, labels):
     limit = max(each.max().item() for each in every.values())
     for axes, (name, probabilities) in zip(row, every.items(), strict=True):
         shown = axes.imshow(probabilities.numpy(), cmap="Blues", vmin=0, vmax=limit, aspect="auto")
-        axes.set_title(f"{name}: std over the images {probabilities.std(dim=0).mean():.4f}")
+        axes.set_title(f"{name}: std over the images {probabilities.std(dim=0).mean():.1g}")
         axes.set_xticks(range(10))
         axes.set_yticks(range(len(labels)), [int(label) for label in labels])
         axes.set_xlabel("probability of each digit")
@@ -350,14 +350,14 @@ def plot_history(history, title=None):
     loss.set_title("Loss")
     accuracy.set_title("Accuracy (%), stretched towards 100")
     rate.set_title("Learning rate")
-    loss.legend(loc="upper right")
-    accuracy.legend(loc="lower right")
     log_scale(loss.yaxis)
     log_scale(rate.yaxis)
     stretch_towards_100(accuracy.yaxis)
     for axes in (loss, accuracy, rate):
         epochs_below(axes)
         tidy(axes)
+    loss.legend()
+    accuracy.legend()
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=SIZE + 1)
     return figure
