@@ -134,14 +134,18 @@ def run(net, recipe, *, progress=None, verbose=True, **settings):
     return experiment
 
 
-def range_test(net, recipe, *, lowest=1e-4, highest=10.0, steps=100, **settings):
+def range_test(net, recipe, *, lowest=1e-3, highest=10.0, steps=80, **settings):
     """Return learning rates and the training loss of a batch at each, as the rate rises.
 
     From `lowest` to `highest` by the same factor after every batch; it ends where the loss is not
     finite. Takes the nets, recipes and `settings` of `prepare`, and leaves nothing trained behind.
+    Raises what `prepare` raises, and ValueError for rates that do not rise.
+
     Source: Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017.
     """
     steps = utils.check_integer("steps", steps, minimum=2)
+    if not 0 < lowest < highest:
+        raise ValueError(f"expected 0 < lowest < highest, got {lowest!r} and {highest!r}")
     experiment = prepare(net, recipe, **settings)
     batches = chain.from_iterable(repeat(experiment.train_loader))
     factor, rates, losses = (highest / lowest) ** (1 / (steps - 1)), [], []
