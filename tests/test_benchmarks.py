@@ -5,7 +5,6 @@ import json
 from functools import partial
 
 import ablation
-import accuracy
 import pytest
 import seeds
 import ship_weights
@@ -158,12 +157,6 @@ def test_a_target_that_one_way_never_reaches():
     report = {"ours": other, "standard": way, "target": 99.4, "epochs": 2, "ratio": 10.06}
     said = time_to_target.sentence(report | {"lower_bound": True})
     assert "did not reach it in 2 epochs and 100 s: more than 10.0 times as long" in said
-
-
-def test_the_points_of_the_picture():
-    ours, peers = accuracy.points()
-    assert all(len(accuracies) >= 3 for _, _, accuracies in ours)
-    assert ("the exercise", 7_216, 99.45) in peers
 
 
 @pytest.mark.parametrize(
