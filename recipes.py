@@ -66,19 +66,33 @@ def one_cycle(peak, warm_up=0.3):
     return scheduler
 
 
-def moving_average(decay):
-    """Return what makes an exponential moving average of a network's weights and buffers.
+class MovingAverage(AveragedModel):
+    """An AveragedModel that FX and torch.export can trace: its forward pass takes images alone."""
 
-    The decay rises to its value as (1 + n) / (10 + n) over the first n updates, as TensorFlow's
-    ExponentialMovingAverage does, so that the random weights of the start are soon forgotten.
+    def forward(self, images):
+        """Map images to what the averaged network makes of them."""
+        return self.module(images)
+
+
+@dataclass(frozen=True)
+class WarmedUpDecay:
+    """An update for AveragedModel's `multi_avg_fn`: EMA of a decay that rises to its value.
+
+    After n updates it is (1 + n) / (10 + n) at most, as in TensorFlow's
+    ExponentialMovingAverage, so that the random initial weights are soon forgotten.
     """
 
-    def update(averages, values, updates):
-        now = min(decay, (1 + updates.item()) / (10 + updates.item()))
+    decay: float
+
+    def __call__(self, averages, values, updates):
+        """Move the averages, a list of tensors, towards the values after so many updates."""
+        now = min(self.decay, (1 + updates.item()) / (10 + updates.item()))
         get_ema_multi_avg_fn(now)(averages, values, updates)
 
-    update.decay = decay  # so that it can be told from another
-    return partial(AveragedModel, multi_avg_fn=update, use_buffers=True)
+
+def moving_average(decay):
+    """Return what makes an exponential moving average of a network's weights and buffers."""
+    return partial(MovingAverage, multi_avg_fn=WarmedUpDecay(decay), use_buffers=True)
 
 
 def baseline():

@@ -128,25 +128,173 @@ def test_layers_on_one_pixel():
     assert {layer.receptive_field for layer in traced[1:]} == {28}
 
 
-@pytest.mark.parametrize(
-    "function",
-    [
-        lambda first, second, images: second(F.avg_pool2d(first(images), 2)),
-        lambda first, second, images: second(F.avg_pool2d(first(images), 3, 1, 1)),
-        lambda first, second, images: second(F.avg_pool2d(F.relu(first(images)), 3, 2)),
-        lambda first, second, images: second(torch.relu_(first(images))),
-        lambda first, second, images: second(F.pad(first(images), (1, 1, 1, 1))),
-        lambda first, second, images: second(images + first(images).repeat_interleave(1)[:0].sum())
-        if False
-        else second(first(images) + images),
-        lambda first, second, images: second(second(first(images)) + first(images)),
-        lambda first, second, images: second(second(first(images)).add_(first(images))),
-        lambda first, second, images: second(
-            F.avg_pool2d(first(images), 2) + F.avg_pool2d(images, 4, 2, 1)
-        ),
-        lambda first, second, images: second(F.dropout(first(images), 0.1)),
-    ],
-)
+BETWEEN = {
+    "pooling": lambda first, second, images: second(F.avg_pool2d(first(images), 2)),
+    "pooling of the same size": lambda first, second, images: second(
+        F.avg_pool2d(first(images), 3, 1, 1)
+    ),
+    "relu and pooling": lambda first, second, images: second(
+        F.avg_pool2d(F.relu(first(images)), 3, 2)
+    ),
+    "relu in place": lambda first, second, images: second(torch.relu_(first(images))),
+    "padding": lambda first, second, images: second(F.pad(first(images), (1, 1, 1, 1))),
+    "residual": lambda first, second, images: second(first(images) + images),
+    "longer residual": lambda first, second, images: second(second(first(images)) + first(images)),
+    "residual in place": lambda first, second, images: second(
+        second(first(images)).add_(first(images))
+    ),
+    "branches": lambda first, second, images: second(
+        F.avg_pool2d(first(images), 2) + F.avg_pool2d(images, 4, 2, 1)
+    ),
+    "concatenation": lambda first, second, images: second(
+        torch.cat([images, F.avg_pool2d(images, 5, 1, 2)], dim=1)
+    ),
+    "dropout": lambda first, second, images: second(F.dropout(first(images), 0.1)),
+    "scaling": lambda first, second, images: second(2 * first(images) - 1),
+}
+
+
+@pytest.mark.parametrize("function", BETWEEN.values(), ids=BETWEEN)
 def test_operators_between_layers_count(function):
     model = Between(function)
     assert trace(model)[-1].receptive_field == measured_receptive_field(model)
+
+
+def in_place_in_a_view(first, second, images):
+    outputs = first(images)
+    outputs.detach().add_(F.avg_pool2d(outputs, 3, 1, 1))
+    return second(outputs)
+
+
+def padded_by_hand(first, second, images):
+    outputs, frame = first(images), torch.zeros(len(images), 2, 30, 30)
+    frame[:, :, 2:, 2:] = outputs
+    return second(frame[:, :, 1:-1, 1:-1] + outputs)
+
+
+REFUSED = {
+    "upsampling": (
+        "upsample",
+        lambda first, second, images: second(F.interpolate(first(images), 14)),
+    ),
+    "cropping": ("slice", lambda first, second, images: second(first(images)[..., 2:-2, 2:-2])),
+    "rolling": ("roll", lambda first, second, images: second(first(images).roll(4, 2))),
+    "transposing": ("transpose", lambda first, second, images: second(first(images).mT)),
+    "image mean": (
+        "mean",
+        lambda first, second, images: second(first(images) - images.mean((1, 2, 3), keepdim=True)),
+    ),
+    "squeeze and excitation": (
+        "mul",
+        lambda first, second, images: second(first(images) * images.mean((2, 3), keepdim=True)),
+    ),
+    "a number": ("max", lambda first, second, images: second(first(images) / images.max().item())),
+    "strides that differ": (
+        "add",
+        lambda first, second, images: second(
+            F.avg_pool2d(first(images), 2) + F.pad(first(images), (-7, -7, -7, -7))
+        ),
+    ),
+    "array": ("second", lambda first, second, images: second(torch.tensor(first(images).numpy()))),
+    "in a view": ("second", in_place_in_a_view),
+    "by hand": ("copy_", padded_by_hand),
+}
+
+
+@pytest.mark.parametrize(("named", "function"), REFUSED.values(), ids=REFUSED)
+def test_what_has_no_receptive_field_is_refused(named, function):
+    with pytest.raises(TypeError, match="expected square convolutions") as error:
+        trace(Between(function))
+    assert named in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        *(nn.Flatten(), nn.Conv2d(1, 1, (3, 5)), nn.PixelShuffle(1)),
+        *(nn.ConvTranspose2d(1, 1, 3), nn.Upsample(scale_factor=2), nn.AdaptiveAvgPool2d(3)),
+        *(nn.GroupNorm(1, 1), nn.LayerNorm([1, 28, 28]), nn.InstanceNorm2d(1), nn.Linear(28, 28)),
+        *(nn.BatchNorm2d(1, track_running_stats=False), nn.Softmax(dim=3), nn.Unfold(3)),
+        nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"),
+    ],
+    ids=str,
+)
+def test_layers_it_cannot_trace_are_named(layer):
+    with pytest.raises(TypeError, match="expected square convolutions") as error:
+        trace(nn.Sequential(nn.Identity(), layer, nn.Conv2d(1, 1, 1)))
+    assert f"in 1: {type(layer).__name__}" in str(error.value)
+
+
+def test_what_follows_the_last_layer_does_not_matter():
+    model = Between(lambda first, second, images: second(first(images)).flatten(1).roll(1, 0))
+    assert [layer.receptive_field for layer in trace(model)] == [3, 5]
+
+
+def test_an_input_that_is_not_square():
+    chain = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2))
+    assert trace(chain, (1, 28, 20))[-1][2:] == ((13, 9, 2), 4)
+    with pytest.raises(TypeError, match="28 x 20 pixels in 2: AdaptiveAvgPool2d"):
+        trace(nn.Sequential(*chain, nn.AdaptiveAvgPool2d(1)), (1, 28, 20))
+
+
+def test_a_layer_called_more_than_once_has_a_row_for_each_call():
+    shared = nn.Conv2d(1, 1, 3)
+    rows = trace(nn.Sequential(shared, nn.ReLU(), shared))
+    assert [(row.name, row.receptive_field) for row in rows] == [("0", 3), ("1", 3), ("2", 5)]
+    assert rows[0].layer is rows[2].layer is shared
+    again = trace(Between(lambda first, second, images: second(second(first(images)))))
+    assert [(row.name, row.receptive_field) for row in again] == [
+        ("first", 3),
+        ("second", 5),
+        ("second", 7),
+    ]
+
+
+@pytest.fixture
+def _defaults():
+    yield
+    torch.set_default_device(None)
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("_defaults")
+@pytest.mark.parametrize("net_class", NETS)
+def test_any_device_and_dtype(net_class):
+    expected = [layer[2:] for layer in trace(net_class())]
+    for dtype in (torch.float64, torch.float16, torch.bfloat16):
+        assert [layer[2:] for layer in trace(net_class().to(dtype))] == expected
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    assert [layer[2:] for layer in trace(net_class())] == expected
+    with torch.device("cpu"), torch.inference_mode(), torch.autocast("cpu"):
+        assert [layer[2:] for layer in trace(net_class())] == expected
+
+
+@pytest.mark.parametrize("net_class", NETS)
+def test_the_average_of_a_recipe(net_class):
+    net = net_class()
+    averaged = trace(recipes.best().averaged(net))
+    assert [(row.name, *row[2:]) for row in averaged] == [
+        (f"module.{row.name}", *row[2:]) for row in trace(net)
+    ]
+
+
+def test_looking_leaves_model_and_random_numbers_alone(capsys):
+    net = networks.Net4()
+    before, random = copy.deepcopy(net.state_dict()), torch.get_rng_state()
+    utils.modelsummary(net)
+    rows = trace(net)
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert all(row.layer is net.get_submodule(row.name) for row in rows)
+    assert torch.equal(random, torch.get_rng_state())
+    assert net.training
+    assert not any(module._forward_hooks for module in net.modules())
+    printed = capsys.readouterr().out
+    assert "Total params: 7,216" in printed
+    assert "[-1, 12, 10, 10]" in printed
+
+
+def test_a_layer_that_draws_leaves_the_random_numbers_alone():
+    model, random = Between(BETWEEN["dropout"]), torch.get_rng_state()
+    trace(model)
+    assert torch.equal(random, torch.get_rng_state())
