@@ -37,17 +37,17 @@ def net3():
     return _model.Net3()
 
 
-def net4(pretrained=False, dropout=0.05):
-    """Net4: 7,216 parameters. Pretrained: in eval mode.
+def net4(pretrained=False, dropout=None):
+    """Net4: 7,216 parameters, dropout 0.05 by default. Pretrained: as it was trained, in eval mode.
 
-    Raises ValueError for pretrained weights that were trained with other arguments, are damaged
-    or do not fit; OSError where the files are missing.
+    Raises ValueError for an argument other than that of the weights, and for weights that are
+    damaged or do not fit; OSError where the files are missing.
     """
     return _made("net4", pretrained, dropout=dropout)
 
 
-def net5(pretrained=False, width=12):
-    """Net5: 7,216 parameters at the default width. Pretrained: as for net4."""
+def net5(pretrained=False, width=None):
+    """Net5: 7,216 parameters, width 12 by default. Pretrained: as for net4."""
     return _made("net5", pretrained, width=width)
 
 
@@ -58,9 +58,10 @@ def net6(pretrained=False):
 
 def _made(name, pretrained, **arguments):
     """Return the network of a name, with the weights that metadata.json has for it if asked."""
-    net = getattr(_model, name.capitalize())(**arguments)
+    network = getattr(_model, name.capitalize())
+    given = {key: value for key, value in arguments.items() if value is not None}
     if not pretrained:
-        return net
+        return network(**given)
     try:
         entries = {
             entry["name"]: (entry["file"], entry["sha256"], dict(entry["arguments"]))
@@ -71,9 +72,9 @@ def _made(name, pretrained, **arguments):
     if name not in entries:
         raise ValueError(f"there are pretrained weights for {', '.join(entries)}, not for {name}")
     file, expected, trained_with = entries[name]
-    if arguments != arguments | trained_with:
-        raise ValueError(f"the weights of {name} are for {trained_with}, got {arguments}")
-    path = _METADATA.with_name(file)
+    if given != {key: trained_with.get(key) for key in given}:
+        raise ValueError(f"the weights of {name} are for {trained_with}, got {given}")
+    net, path = network(**trained_with), _METADATA.with_name(file)
     content = path.read_bytes()
     digest = _hashlib.sha256(content).hexdigest()
     if digest != expected:

@@ -46,8 +46,9 @@ def test_every_net_untrained(name):
 
 @every_entry
 def test_pretrained(entry):
-    net = load(entry["name"], pretrained=True, **entry["arguments"])
+    net = load(entry["name"], pretrained=True)
     assert not net.training
+    assert str(load(entry["name"], pretrained=True, **entry["arguments"])) == str(net)
     assert sum(parameter.numel() for parameter in net.parameters()) == entry["parameters"]
     assert type(net).__name__ == entry["net"]
     again = getattr(networks, entry["net"])(**entry["arguments"])
@@ -135,7 +136,7 @@ def change_metadata(folder, **changes):
 def test_weights_of_another_net_are_refused_by_name(copy):
     change_metadata(copy, arguments={"width": 10})
     with pytest.raises(ValueError, match=r"net5\.pt does not fit Net5"):
-        load("net5", copy, pretrained=True, width=10)
+        load("net5", copy, pretrained=True)
 
 
 def test_arguments_other_than_those_of_the_weights(copy):
@@ -144,6 +145,17 @@ def test_arguments_other_than_those_of_the_weights(copy):
     change_metadata(copy, name="net4", arguments={"dropout": 0.05})
     with pytest.raises(ValueError, match=r"'dropout': 0\.05\}, got \{'dropout': 0\.0\}"):
         load("net4", copy, pretrained=True, dropout=0.0)
+
+
+def test_pretrained_takes_the_arguments_of_the_weights(copy):
+    weights = networks.Net4().state_dict()
+    torch.save(weights, copy / "weights" / "net4.pt")
+    digest = hashlib.sha256((copy / "weights" / "net4.pt").read_bytes()).hexdigest()
+    changes = {"name": "net4", "file": "net4.pt", "sha256": digest, "arguments": {"dropout": 0.0}}
+    change_metadata(copy, **changes)
+    net = load("net4", copy, pretrained=True)
+    assert not any(isinstance(layer, torch.nn.Dropout) for layer in net.modules())
+    assert all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
 
 
 def test_a_network_without_weights(copy):
