@@ -136,7 +136,7 @@ def test_a_fingerprint_tells_what_names_do_not(run_of, small_loaders):
     others = [
         best,
         replace(best, scheduler=one_cycle(0.1)),
-        replace(best, scheduler=one_cycle(0.2, warm_up=0.2)),
+        replace(best, scheduler=one_cycle(0.2, pct_start=0.2)),
         replace(best, averaged=moving_average(0.99)),
         replace(best, averaged=lambda net: None),
         replace(best, optimizer=partial(torch.optim.SGD, lr=0.2, momentum=0.8)),
