@@ -21,7 +21,7 @@ import utils
 from options import OneLineParser
 from recipes import RECIPES
 
-NETS = {f"net{n}": getattr(networks, f"Net{n}") for n in range(1, 6)}
+NETS = {f"net{n}": getattr(networks, f"Net{n}") for n in range(1, 7)}
 
 
 def parse_arguments(arguments=None):

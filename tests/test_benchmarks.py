@@ -1,6 +1,7 @@
 """The other benchmarks: the ablation, the weights that ship, and the time to the target."""
 
 import hashlib
+import io
 import json
 from functools import partial
 
@@ -21,9 +22,8 @@ from recipes import RECIPES
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A place of its own for what the benchmarks write."""
-    for module in (seeds, ship_weights):
-        monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
-        monkeypatch.setattr(module, "STATES", tmp_path / "states")
+    monkeypatch.setattr(seeds, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(seeds, "STATES", tmp_path / "states")
     monkeypatch.setattr(ship_weights, "WEIGHTS", tmp_path / "weights")
     (tmp_path / "weights").mkdir()
     return tmp_path
@@ -88,47 +88,42 @@ def test_rows_of_choices_that_show():
     assert "translate" not in images["rotation"]
 
 
-def test_weights_are_chosen_by_validation_alone(here, small_root, capsys):
-    for seed in (1, 2, 3):
-        settings = {"seed": seed, "val_size": 50}
-        result = run(small_root, "sweep", networks.Net5, RECIPES["best"], **settings)
-        path = here / "results" / "sweep" / f"seed-{seed}.json"
-        result["history"]["val_accuracy"][-1] = {1: 90.0, 2: 95.0, 3: 95.0}[seed]
-        result["history"]["val_loss"][-1] = {1: 0.1, 2: 0.3, 3: 0.2}[seed]
-        result["history"]["test_accuracy"][-1] = 100.0 - seed
-        path.write_text(json.dumps(result))
-    ship_weights.main(["net5", "--sweep", "sweep", "--root", str(small_root), "--source", "auto"])
-    entry = json.loads((here / "weights" / "metadata.json").read_text())[0]
-    assert (entry["name"], entry["seed"], entry["seeds_chosen_from"]) == ("net5", 3, 3)
-    assert (entry["parameters"], entry["width"], entry["recipe"]) == (7_216, 12, "best")
-    content = (here / "weights" / "net5.pt").read_bytes()
+def ship(here, small_root, *options):
+    command = ["net5", "--root", str(small_root), "--source", "auto", *options]
+    ship_weights.main([*command, "--checkpoint", str(here / "states" / "sweep" / "seed-1.pt")])
+
+
+def test_weights_ship_with_what_made_them(here, small_root, capsys):
+    result = run(small_root, "sweep", partial(networks.Net5, width=8), RECIPES["best"])
+    for _ in range(2):
+        ship(here, small_root, "--width", "8")
+    (entry,) = json.loads((here / "weights" / "metadata.json").read_text())
+    made = {key: entry[key] for key in ("name", "net", "arguments", "parameters", "recipe")}
+    assert made == {
+        "name": "net5",
+        "net": "Net5",
+        "arguments": {"width": 8},
+        "parameters": 3_534,
+        "recipe": "best",
+    }
+    assert (entry["seed"], entry["epochs"], entry["training_images"]) == (1, 1, 300)
+    assert entry["test_accuracy"] == result["history"]["test_accuracy"][-1]
+    content = (here / "weights" / entry["file"]).read_bytes()
     assert hashlib.sha256(content).hexdigest() == entry["sha256"]
-    net = networks.Net5()
-    net.load_state_dict(torch.load(here / "weights" / "net5.pt", weights_only=True))
-    ship_weights.main(["net5", "--sweep", "sweep", "--root", str(small_root), "--source", "auto"])
-    assert len(json.loads((here / "weights" / "metadata.json").read_text())) == 1
+    networks.Net5(8).load_state_dict(torch.load(io.BytesIO(content), weights_only=True))
 
 
-def test_weights_of_another_run_are_not_shipped(here, small_root):
-    run(small_root, "sweep", networks.Net5, RECIPES["best"], val_size=50)
-    command = ["net5", "--sweep", "sweep", "--root", str(small_root), "--source", "auto"]
-    with pytest.raises(SystemExit, match="Net5 with 3,534 parameters, got Net5 with 7,216"):
-        ship_weights.main([*command, "--width", "8"])
-    path = here / "results" / "sweep" / "seed-1.json"
-    result = json.loads(path.read_text())
-    result["history"]["test_loss"][-1] += 0.1
-    path.write_text(json.dumps(result))
-    with pytest.raises(SystemExit, match=r"seed-1\.pt is not the run that results/ has"):
-        ship_weights.main(command)
-    assert not list((here / "weights").iterdir())
-
-
-def test_a_sweep_without_validation_ships_no_weights(here, small_root):
+def test_weights_of_another_network_or_loss_are_not_shipped(here, small_root):
     run(small_root, "sweep", networks.Net5, RECIPES["best"])
-    with pytest.raises(SystemExit, match=r"expected runs with validation images in .*sweep"):
-        ship_weights.main(
-            ["net5", "--sweep", "sweep", "--root", str(small_root), "--source", "auto"]
-        )
+    with pytest.raises(SystemExit, match="the checkpoint does not fit Net5"):
+        ship(here, small_root, "--width", "8")
+    path = here / "states" / "sweep" / "seed-1.pt"
+    checkpoint = utils.load_checkpoint(path)
+    checkpoint["history"]["test_loss"][-1] = 0.5
+    utils.save_checkpoint(path, checkpoint)
+    with pytest.raises(SystemExit, match=r"expected the run's test loss of 0\.5000, got "):
+        ship(here, small_root)
+    assert not list((here / "weights").iterdir())
 
 
 def test_time_to_target(small_root, tmp_path, monkeypatch, capsys):
