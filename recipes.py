@@ -145,16 +145,16 @@ def tuned_plateau():
 
 
 def muon(kernels_lr, others_lr):
-    """Return an optimizer and a schedule: Muon for the convolution kernels, SGD for the rest.
+    """Return an optimizer and a schedule: Muon for the 3x3 kernels, SGD for everything else.
 
-    Both go through one cycle, each with its own maximal learning rate. The kernels are all
-    parameters (out, in, k, k), those of 1x1 convolutions too; the rest are biases and BatchNorm's.
+    Both go through one cycle, each with its own max_lr. 1x1 convolutions are left to SGD: Muon's
+    loss on validation images is lower without them.
     """
 
     def optimizer(parameters):
         parameters = list(parameters)
-        kernels = [parameter for parameter in parameters if parameter.dim() == 4]
-        others = [parameter for parameter in parameters if parameter.dim() != 4]
+        kernels = [parameter for parameter in parameters if parameter.shape[2:] == (3, 3)]
+        others = [parameter for parameter in parameters if parameter.shape[2:] != (3, 3)]
         groups = [
             {"params": kernels, "lr": kernels_lr, "orthogonal": True},
             {"params": others, "lr": others_lr, "weight_decay": 1e-4},
@@ -165,7 +165,7 @@ def muon(kernels_lr, others_lr):
 
 
 def quick():
-    """`best` with Muon: Net5 past 99.4 % in 4 epochs."""
+    """`best` with Muon: Net5 past 99.4 % in 3 epochs."""
     return replace(best(), **muon(kernels_lr=0.04, others_lr=0.2))
 
 

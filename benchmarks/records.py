@@ -48,8 +48,7 @@ NET4_BEST = Record(
 )
 WIDTH_8 = Record("net5-width8-best", "--net net5 --width 8 --recipe best --seeds 1-5", "2026-11-25")
 
-TRACKS = (
-)
+TRACKS = ()
 
 
 def runs(sweep):

@@ -124,13 +124,14 @@ def test_the_average_takes_in_batch_norm_s_statistics():
 
 
 @pytest.mark.parametrize(("name", "kernels_lr"), [("quick", 0.04), ("small", 0.02)])
-def test_muon_takes_the_kernels_and_sgd_the_rest(name, kernels_lr):
+def test_muon_takes_the_3x3_kernels_and_sgd_the_rest(name, kernels_lr):
     net = networks.Net5()
     _, optimizer, scheduler = made(name, net, epochs=4, steps=100)
-    convolutions = [layer.weight for layer in net.modules() if isinstance(layer, torch.nn.Conv2d)]
+    convolutions = [layer for layer in net.modules() if isinstance(layer, torch.nn.Conv2d)]
+    expected = {id(layer.weight) for layer in convolutions if layer.kernel_size == (3, 3)}
     kernels, others = optimizer.param_groups
-    assert {id(p) for p in kernels["params"]} == {id(weight) for weight in convolutions}
-    assert len(others["params"]) == len(list(net.parameters())) - len(convolutions)
+    assert {id(parameter) for parameter in kernels["params"]} == expected
+    assert len(others["params"]) == len(list(net.parameters())) - len(expected)
     assert (kernels["orthogonal"], others["orthogonal"]) == (True, False)
     assert (kernels["weight_decay"], others["weight_decay"]) == (0, 1e-4)
     rates = []
