@@ -9,10 +9,10 @@ import json
 import math
 import re
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib.figure import Figure
-from seeds import HERE, RESULTS
+from seeds import HERE, RESULTS, either
 
 import plots
 import utils
@@ -46,9 +46,30 @@ BEST = Record("net5-best", "--net net5 --recipe best --seeds 1-20", "2026-11-25"
 NET4_BEST = Record(
     "net4-dropout0-best", "--net net4 --dropout 0 --recipe best --seeds 1-10", "2026-11-24"
 )
+EXERCISE = Record("net4-plateau", "--net net4 --recipe plateau --seeds 1-5", "2026-11-23")
 WIDTH_8 = Record("net5-width8-best", "--net net5 --width 8 --recipe best --seeds 1-5", "2026-11-25")
-
-TRACKS = ()
+TRACKS = (
+    Track(
+        "Fewest epochs to 99.0 %, fewer than 8,000 parameters",
+        (replace(BEST, epoch=2), replace(NET4_BEST, epoch=2), replace(EXERCISE, epoch=5)),
+    ),
+    Track(
+        "Fewest epochs to 99.4 %, fewer than 8,000 parameters",
+        (replace(BEST, epoch=4), replace(NET4_BEST, epoch=7)),
+    ),
+    Track(
+        "Fewest epochs to 99.5 %, fewer than 8,000 parameters",
+        (replace(BEST, epoch=7), replace(NET4_BEST, epoch=12)),
+    ),
+    Track(
+        "Highest accuracy in 15 epochs, fewer than 8,000 parameters",
+        (BEST, NET4_BEST, EXERCISE),
+    ),
+    Track(
+        "Fewest parameters to 99.4 % in 15 epochs",
+        (WIDTH_8, BEST),
+    ),
+)
 
 
 def runs(sweep):
@@ -73,13 +94,14 @@ def row(record):
     )
 
 
-def hardware(record):
-    """Return the machines and threads of a record's runs, such as "AMD EPYC, 2 cores, 1 thread"."""
-    found = {
-        f"{result['settings']['hardware']}, {result['settings']['threads']} thread"
-        for result in runs(record.sweep)
-    }
-    return " or ".join(sorted(found))
+def command(record):
+    """Return the command that makes a record, and what it ran on as a comment."""
+    every = [result["settings"] for result in runs(record.sweep)]
+    found = {kind: either(settings[kind] for settings in every) for kind in ("hardware", "threads")}
+    return (
+        f"python benchmarks/seeds.py {record.options}  "
+        f"# {found['hardware']}; threads a run: {found['threads']}"
+    )
 
 
 def table(track):
@@ -91,7 +113,7 @@ def table(track):
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
         *(row(record) for record in track.records),
         "\n```",
-        *dict.fromkeys(f"python benchmarks/seeds.py {record.options}" for record in track.records),
+        *(command(record) for record in track.records),
         "```\n",
     ]
     return "\n".join(lines)
