@@ -286,3 +286,23 @@ def hold_out(dataset, size, seed):
         part.data, part.targets = dataset.data[chosen], dataset.targets[chosen]
         parts.append(part)
     return parts
+
+
+def source_of(loader):
+    """Return where a loader's images come from, such as "full" or "sample"; else "unknown".
+
+    Of several datasets together one source counts if all have it, or if it is "sample".
+    """
+    found, datasets = set(), [getattr(loader, "dataset", None)]
+    for dataset in datasets:  # grows as it goes: Subset and ConcatDataset hold others
+        inner = [dataset.dataset] if hasattr(dataset, "dataset") else []
+        inner += getattr(dataset, "datasets", [])
+        datasets += inner
+        if not inner:
+            found.add(getattr(dataset, "source", "unknown"))
+    return "sample" if "sample" in found else found.pop() if len(found) == 1 else "unknown"
+
+
+def source_mark(loader):
+    """Return " (sample)" for a loader over the sample, "" otherwise."""
+    return " (sample)" if source_of(loader) == "sample" else ""
