@@ -552,7 +552,8 @@ def read_dataset(dataset):
     if not isinstance(labels, torch.Tensor) or labels.dim() != 1:
         raise UnbatchableError(f"{name} holds no labels as a tensor of shape (N,)")
     if not len(data) == len(labels) > 0:
-        raise ValueError(f"expected a label an image, got {len(labels)} for {len(data)} images")
+        counts = f"{len(labels)} labels and {len(data)} images"
+        raise ValueError(f"expected a label for each image, got {counts}")
     if getattr(dataset, "target_transform", None) is not None:
         raise UnbatchableError("target_transform has no batched equivalent")
     steps, images, labels = steps_of(dataset.transform), data.unsqueeze(1), labels.long()
