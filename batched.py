@@ -2,7 +2,7 @@
 
 `DeviceLoader` holds a dataset's uint8 images once, on the training device, and transforms each
 batch there: one call for the batch, one independent random draw for each image. The transforms
-are the ones that the reader wrote for torchvision; `translate` turns each into batched steps.
+are torchvision's, classic or v2; `translate` turns each into batched steps.
 """
 
 import math
@@ -23,7 +23,7 @@ from torchvision.transforms import transforms as T  # the classic classes
 
 
 class UnbatchableError(ValueError):
-    """A transform, or one of its settings, has no batched equivalent."""
+    """A dataset, a transform or one of its settings has no batched equivalent."""
 
 
 class Step(NamedTuple):
@@ -50,7 +50,7 @@ def steps_of(transform):
     Raises UnbatchableError, naming the transform, where that cannot be done exactly. A subclass
     may do anything, so a type counts only if it is itself registered with `translate`.
     """
-    if type(transform) not in translate.registry or type(transform) is object:
+    if type(transform) not in translate.registry:
         raise UnbatchableError(f"{type(transform).__name__} has no batched equivalent")
     return translate(transform)
 
@@ -223,13 +223,9 @@ def affine(
     back_x, back_y = -x - shift_x, -y - shift_y
     row_x = torch.stack([xx, xy, xx * back_x + xy * back_y + x], dim=1)  # (N, 3)
     row_y = torch.stack([yx, yy, yx * back_x + yy * back_y + y], dim=1)
-    return warp(images, torch.stack([row_x, row_y], dim=1), mode, fill)
-
-
-def warp(images, matrix, mode, fill):
-    """Sample each image (N, C, H, W) through its own matrix (N, 2, 3), output to input pixels."""
-    matrix = matrix.to(images.dtype if images.is_floating_point() else torch.float32)
-    return sample(images, affine_grid(matrix, *images.shape[-2:], images.device), mode, fill)
+    dtype = images.dtype if images.is_floating_point() else torch.float32
+    matrix = torch.stack([row_x, row_y], dim=1).to(dtype)  # before the device: MPS has no float64
+    return sample(images, affine_grid(matrix, height, width, images.device), mode, fill)
 
 
 def sample(images, grid, mode, fill):
@@ -260,8 +256,8 @@ def sample(images, grid, mode, fill):
 def affine_grid(matrix, height, width, device):
     """Return where each output pixel comes from, (N, H, W, 2), in grid_sample's -1 to 1.
 
-    Products and sums one at a time, so that every device rounds alike; torchvision multiplies
-    matrices, to the same numbers.
+    `matrix` (N, 2, 3) maps output to input pixels. Products and sums one at a time, so that every
+    device rounds alike; torchvision multiplies matrices, to the same numbers.
     """
     x = torch.arange(width, dtype=matrix.dtype, device=device) - (width - 1) / 2  # (W,)
     y = torch.arange(height, dtype=matrix.dtype, device=device) - (height - 1) / 2  # (H,)
@@ -381,23 +377,17 @@ def color_jitter(transform):
     if transform.saturation is not None or transform.hue is not None:
         raise UnbatchableError("ColorJitter with saturation or hue has no batched equivalent")
 
+    brightness, contrast = transform.brightness or (1, 1), transform.contrast or (1, 1)
+    if brightness == contrast == (1, 1):
+        return []
+
     def apply(images, generator):
         n = len(images)
-        factors = [
-            (adjust, uniform(*span, n, generator))
-            for adjust, span in (
-                (adjust_brightness, transform.brightness),
-                (adjust_contrast, transform.contrast),
-            )
-            if span is not None
-        ]
-        one, other = images, images
-        for adjust, factor in factors:
-            one = adjust(one, factor)
-        for adjust, factor in reversed(factors):
-            other = adjust(other, factor)
+        bright, sharp = uniform(*brightness, n, generator), uniform(*contrast, n, generator)
         first = uniform(0, 1, n, generator) < 0.5  # torchvision shuffles the two
-        return torch.where(per_image(first, images), other, one)
+        one = adjust_contrast(adjust_brightness(images, bright), sharp)
+        other = adjust_brightness(adjust_contrast(images, sharp), bright)
+        return torch.where(per_image(first, images), one, other)
 
     return [Step(apply, random=True)]
 
@@ -507,8 +497,8 @@ class DeviceLoader:
 
     def __len__(self):
         self._refresh()
-        whole, rest = divmod(len(self.labels), self.batch_size)
-        return whole if self.drop_last or not rest else whole + 1
+        n = len(self.labels)
+        return n // self.batch_size if self.drop_last else math.ceil(n / self.batch_size)
 
     def __iter__(self):
         # Both are drawn here, so that an iteration broken off leaves the next one as it was.

@@ -23,7 +23,7 @@ from torchvision import datasets
 
 HERE = Path(__file__).resolve().parent
 
-IDX_FILES = {  # name: MD5 checksum of MNIST's own, of what follows the header
+IDX_FILES = {  # name: MD5 checksum of MNIST's own, without the header
     "train-images-idx3-ubyte": "6510e85a72c3e9475c492d559d3770d2",
     "train-labels-idx1-ubyte": "e86ee40d66677c011a9abda399ec8c4d",
     "t10k-images-idx3-ubyte": "240610fa99e73bfa49df8e7fc24d3206",
@@ -47,8 +47,9 @@ def find_mnist(root=None, source="auto", data=HERE / "data"):
     """Find MNIST: in `root` or MNIST_ROOT; in `data`; by download; else the shipped sample.
 
     `root` is a torchvision root, the folder MNIST in it, or the folder of the four files, which may
-    be packed (.gz). `source` "full" refuses the sample, "sample" asks for it. Files that are
-    neither MNIST's by their checksums nor the sample's are used, with a warning, as "unknown".
+    be packed (.gz). `source` "full" accepts the full set only, "sample" takes the shipped sample.
+    Files that are neither MNIST's, by their checksums, nor the sample's have the source "unknown",
+    with a warning.
 
     Raises FileNotFoundError where there is no MNIST, ValueError for damaged files and contradictory
     arguments.
@@ -117,9 +118,8 @@ def identify(root):
         raise ValueError(
             f"{raw}: {len(train)} training and {len(test)} test images, are they swapped?"
         )
-    if all(
-        hashlib.md5(file.numpy()).hexdigest() == IDX_FILES[name] for name, file in files.items()
-    ):
+    md5s = [hashlib.md5(file.numpy(), usedforsecurity=False).hexdigest() for file in files.values()]
+    if md5s == list(IDX_FILES.values()):
         return Found(root, "full")
     sample = HERE / "data" / "sample" / "MNIST" / "raw"
     from_sample = sample.exists() and all(
@@ -129,7 +129,7 @@ def identify(root):
 
 
 def raw_folder(root):
-    """Return the folder of the four files: MNIST/raw in a root, as torchvision has it, or above.
+    """Return the folder of the four files: `root`/MNIST/raw as in torchvision, or nearer.
 
     Raises FileNotFoundError, naming what is missing and what is there instead.
     """
@@ -148,7 +148,7 @@ def raw_folder(root):
 
 
 def copies(raw, name):
-    """Return the files that may be this one: packed, with a dot for its dash, in a folder of it."""
+    """Return the files that may be this one: also packed, with a dot for its dash, in a folder."""
     pattern = name.replace("-idx", "[-.]idx") + "*"
     return sorted(
         path
@@ -192,9 +192,9 @@ def idx_items(content, dimensions):
 def download_mnist(data, silence=10):
     """Download MNIST into `data` by torchvision, or raise OSError.
 
-    A mirror that says nothing for `silence` seconds is given up for the next. The files arrive in a
-    folder of their own and move into place whole, so that a download that breaks off, or runs twice
-    at once, never leaves half a file behind.
+    A mirror that sends nothing for `silence` seconds is given up for the next. Files are downloaded
+    into a temporary folder and moved when they are complete, so a download that breaks off, or runs
+    twice at once, never leaves half a file.
     """
     raw, reasons = data / "MNIST" / "raw", []
     for mirror in answering_mirrors(silence):
@@ -216,32 +216,32 @@ def download_mnist(data, silence=10):
 
 
 def answering_mirrors(silence):
-    """Return torchvision's mirrors, those first that answered first; OSError if none does in time.
+    """Return torchvision's mirrors, the first to answer first; OSError if none does in time.
 
     In threads, because looking up a host's name has no timeout of its own.
     """
-    mirrors, reasons, answers = datasets.MNIST.mirrors, [], queue.Queue()
+    mirrors, answers, reasons = datasets.MNIST.mirrors, queue.Queue(), []
     name = datasets.MNIST.resources[0][0]
 
     def ask(mirror):
         try:
             urllib.request.urlopen(mirror + name, timeout=silence).close()
-            answers.put(mirror)
+            answers.put((mirror, None))
         except (OSError, HTTPException) as error:
-            reasons.append(str(getattr(error, "reason", error)))
-            answers.put(None)
+            answers.put((None, str(getattr(error, "reason", error))))
 
     for mirror in mirrors:
         threading.Thread(target=ask, args=(mirror,), daemon=True).start()
-    deadline, first = time.monotonic() + silence, None
-    for _ in mirrors:
-        try:
-            first = answers.get(timeout=max(deadline - time.monotonic(), 0.001))
-        except queue.Empty:
-            break
-        if first is not None:
-            return [first, *(mirror for mirror in mirrors if mirror != first)]
-    raise OSError("; ".join(dict.fromkeys(reasons)) or f"no answer in {silence} s")
+    deadline = time.monotonic() + silence
+    try:
+        for _ in mirrors:
+            first, reason = answers.get(timeout=max(deadline - time.monotonic(), 0.001))
+            if first:
+                return [first, *(mirror for mirror in mirrors if mirror != first)]
+            reasons.append(reason)
+    except queue.Empty:
+        reasons.append(f"no answer in {silence} s")
+    raise OSError("; ".join(dict.fromkeys(reasons)))
 
 
 class MNIST(datasets.MNIST):
@@ -277,9 +277,8 @@ def hold_out(dataset, size, seed):
     shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(seed), device="cpu")
     by_class = shuffled[dataset.targets[shuffled].argsort(stable=True)]
     held_out = torch.zeros(n, dtype=torch.bool, device="cpu")
-    held_out[by_class[torch.arange(size, device="cpu") * n // size]] = (
-        True  # evenly spaced over the classes
-    )
+    evenly_spaced = torch.arange(size, device="cpu") * n // size
+    held_out[by_class[evenly_spaced]] = True
     parts = []
     for chosen in (~held_out, held_out):
         part = copy.copy(dataset)
