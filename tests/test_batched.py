@@ -3,11 +3,13 @@
 import copy
 import math
 import pickle
+import re
 import struct
 
 import numpy as np
 import pytest
 import torch
+from conftest import REPOSITORY
 from PIL import Image
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -422,6 +424,15 @@ def test_others_can_register_their_own():
     batched.translate.register(Invert)(lambda transform: batched.fixed(lambda images: 255 - images))
     images = random_images(3, (1, 5, 5), torch.uint8)
     assert torch.equal(run(T.Compose([Invert(), T.PILToTensor()]), images), 255 - images)
+
+
+def test_the_transform_of_the_page_is_taught():
+    code = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "loader.md").read_text(), re.S)
+    exec(compile(code[0], "docs/loader.md", "exec"), {})
+    images = random_images(400, (1, 5, 5), torch.uint8)
+    inverted = (run(T.RandomInvert(0.3), images) == 255 - images).flatten(1).all(dim=1)
+    assert torch.equal(run(T.RandomInvert(0.3), images)[~inverted], images[~inverted])
+    assert 80 < inverted.sum() < 160
 
 
 @pytest.mark.cuda

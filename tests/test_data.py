@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 import batched
 import mnist
 import utils
-from recipes import normalised, rotation
+from recipes import MEAN, STD, normalised, rotation
 
 
 @pytest.fixture
@@ -551,6 +551,24 @@ def test_a_batch_changed_in_place_leaves_the_next_epoch_alone(small_loaders):
         labels.zero_()
     assert torch.equal(torch.cat([images for images, _ in test_loader]), first)
     assert test_loader.dataset.targets.bincount().tolist() == [15] * 10
+
+
+def test_normalised_pixels_have_mean_0_and_std_1():
+    images, _ = zip(
+        *utils.data_loader(normalised(), normalised(), 500, source="sample")[0], strict=True
+    )
+    pixels = torch.cat(images)
+    assert pixels.mean().item() == pytest.approx(0, abs=0.01)
+    assert pixels.std().item() == pytest.approx(1, abs=0.01)
+
+
+def test_rotation_fills_the_corners_with_nearly_black(small_root):
+    train = mnist.load_mnist(mnist.find_mnist(small_root), True, rotation().train_transforms)
+    train.data = torch.full_like(train.data, 200)
+    mean, std = MEAN[0], STD[0]
+    for loader in (batched.DeviceLoader(train, 300), DataLoader(train, 300)):
+        pixels = next(iter(loader))[0].mul(std).add(mean).mul(255).round()
+        assert pixels.unique().tolist() == [1, 200]
 
 
 @pytest.mark.parametrize("on_device", [True, False])
