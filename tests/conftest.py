@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import utils
+from mnist import IDX_FILES
 from recipes import normalised
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -37,7 +38,7 @@ def real_root():
 def first_digits(root, train, test):
     """Make a torchvision root with the first digits of the sample: so many for each set."""
     shutil.copytree(REPOSITORY / "data" / "sample", root, dirs_exist_ok=True)
-    for name, dimensions in utils.IDX_FILES.items():
+    for name, dimensions in IDX_FILES.items():
         count = train if name.startswith("train") else test
         path = root / "MNIST" / "raw" / name
         content = path.read_bytes()[: 4 + 4 * dimensions + count * 784 ** (dimensions > 1)]

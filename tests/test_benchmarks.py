@@ -15,6 +15,7 @@ from conftest import REPOSITORY
 
 import model as networks
 import utils
+from checkpoints import SCHEDULE_CONSTANTS
 from recipes import RECIPES
 
 
@@ -54,7 +55,7 @@ def test_our_recipes_are_rows_of_the_ablation(row, net, recipe, here, small_root
 def scheduler_of(recipe):
     optimizer = recipe.optimizer(networks.Net5().parameters())
     state = recipe.scheduler(optimizer, 15, 469).state_dict()
-    return {name: value for name, value in state.items() if name in utils.SCHEDULE_CONSTANTS}
+    return {name: value for name, value in state.items() if name in SCHEDULE_CONSTANTS}
 
 
 @pytest.mark.parametrize("name", ablation.ROWS)
@@ -183,7 +184,7 @@ def test_every_table_is_that_of_its_runs(path):
         assert {key: summary[key] for key in expected} == json.loads(json.dumps(expected))
         assert {result["history"]["source"] for result in results} == {"full"}
         assert len({result["settings"]["fingerprint"] for result in results}) == 1
-        assert all(len(result["history"]["test_loss"]) == 15 for result in results)
+        assert all(len(utils.History(**result["history"])) == 15 for result in results)
     text = path.with_suffix(".md").read_text()
     assert (
         text == ablation.table(table)
