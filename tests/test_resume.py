@@ -227,7 +227,7 @@ def test_what_cannot_be_kept_is_refused_before_any_work(small_loaders, tmp_path)
     with pytest.raises(ValueError, match="25 steps to go, got OneCycleLR at step 0 of 20"):
         run.fit(tmp_path / "c.pt", epochs=5, stop_at=1)
     with pytest.raises(ValueError, match="an empty history, got one of 1 epochs"):
-        run.fit(history=utils.History(test_loss=[0.1]), stop_at=1)
+        run.fit(history=utils.History(train_loss=[0.1]), stop_at=1)
     assert not list(tmp_path.iterdir())
 
 
