@@ -16,6 +16,7 @@ from conftest import REPOSITORY
 
 import model as networks
 import utils
+from checkpoints import SCHEDULE_CONSTANTS
 from recipes import RECIPES
 
 
@@ -54,7 +55,7 @@ def test_our_recipes_are_rows_of_the_ablation(row, net, recipe, here, small_root
 def scheduler_of(recipe):
     optimizer = recipe.optimizer(networks.Net5().parameters())
     state = recipe.scheduler(optimizer, 15, 469).state_dict()
-    return {name: value for name, value in state.items() if name in utils.SCHEDULE_CONSTANTS}
+    return {name: value for name, value in state.items() if name in SCHEDULE_CONSTANTS}
 
 
 @pytest.mark.parametrize("name", ablation.ROWS)
