@@ -13,50 +13,13 @@ import torch
 from PIL import Image, ImageOps
 
 import hubconf
+import photo
 import plots
 from options import OneLineParser
 from recipes import MEAN, STD
 
 SIDE, BOX = 28, 20  # pixels: MNIST's images, and the box that its digits fit into
 UNREADABLE = (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError)  # PIL's
-
-
-def ink_of(image):
-    """Return how much ink there is at each pixel of a PIL image, float (height, width) in [0, 1].
-
-    The paper is the median of the border, the ink whatever is on that side of it, darker or
-    lighter, where most contrast lies. Large images are reduced to about 1,000 pixels a side.
-    Raises ValueError for an image of one shade.
-    """
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray(np.asarray(image).astype(np.float32))
-    elif image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = on_paper(image.convert("RGBA"))
-    elif image.mode not in ("I", "F"):
-        image = image.convert("L")
-    image = image.convert("F").reduce(max(1, max(image.size) // 1000))
-    shades = np.asarray(image, dtype=np.float64)
-    if not np.isfinite(shades).all():
-        raise ValueError("expected finite shades, got NaN or infinity")
-    border = np.concatenate([shades[0], shades[-1], shades[:, 0], shades[:, -1]])
-    difference = shades - np.median(border)
-    darker, lighter = np.maximum(-difference, 0), np.maximum(difference, 0)
-    ink = darker if (darker**2).sum() >= (lighter**2).sum() else lighter
-    if ink.max() <= 0.05 * np.abs(shades).max():
-        raise ValueError("expected a digit, got an image of one shade")
-    full = np.quantile(ink[ink > ink.max() / 2], 0.5)  # of the pixels that are surely ink
-    return np.clip((ink / full - 0.2) / 0.7, 0, 1)  # shadows of the paper fall below, strokes fill
-
-
-def on_paper(image):
-    """Return an RGBA image on white where what is drawn is dark, on black where it is light."""
-    *_, alpha = image.split()
-    shades = np.asarray(image.convert("L"), dtype=np.float64)
-    weights = np.asarray(alpha, dtype=np.float64)
-    dark = (shades * weights).sum() <= 127.5 * weights.sum()
-    paper = Image.new("RGBA", image.size, "white" if dark else "black")
-    return Image.alpha_composite(paper, image).convert("L")
 
 
 def nearest(number):
@@ -106,9 +69,12 @@ def mnist_form(ink):
 def to_mnist(image):
     """Bring a PIL image of one digit to MNIST's form: uint8 tensor (28, 28), white on black.
 
-    Raises ValueError for an image without a digit.
+    Raises ValueError for an image without a digit, or with several.
     """
-    return torch.from_numpy(mnist_form(ink_of(image)))
+    digits = photo.find_digits(image)
+    if len(digits) > 1:
+        raise ValueError(f"found {len(digits)} digits: one per image, or --split")
+    return torch.from_numpy(mnist_form(digits[0].ink))
 
 
 @torch.no_grad()
