@@ -114,7 +114,7 @@ def ink_direction(logs):
     window = np.outer(*(np.hanning(length + 2)[1:-1] ** 2 for length in logs.shape[:2]))
     moments = np.einsum("yx,yxi,yxj->ij", window, away, away)
     direction = np.linalg.eigh(moments)[1][:, -1]
-    along = np.clip(away @ direction, -1, 1)
+    along = away @ direction
     return direction / np.abs(direction).sum() * (np.sign((window * along**3).sum()) or 1)
 
 
@@ -313,7 +313,7 @@ def candidates(contrast, level):
 
 def stands_on_paper(part, signal, rise):
     """Say whether what surrounds a part is on the whole its paper, and not ink around a hole."""
-    margin = max(3, int(0.1 * part.size))
+    margin = max(3, int(0.5 * part.size))
     place = tuple(slice(max(piece.start - margin, 0), piece.stop + margin) for piece in part.place)
     outside = np.ones(signal[place].shape, dtype=bool)
     inner = tuple(slice(b.start - a.start, b.stop - a.start) for a, b in zip(place, part.place, strict=True))
