@@ -296,19 +296,18 @@ def grouped(parts, shape):
 
 
 def candidates(contrast, level):
-    """Return groups of parts above a level of contrast."""
+    """Return groups of parts above a level of contrast, and the mask of the lines left out."""
     mask = contrast > level
-    shape = mask.shape
     flat, steep = all_lines(mask, 0.8)
-    mask = mask & ~flat & ~steep
-    parts = parts_of(mask, contrast)
-    boxes = [part for part in parts if part.size > 0.05 * max(shape) and is_a_box(part)]
+    lines = flat | steep
+    parts = parts_of(mask & ~lines, contrast)
+    boxes = [part for part in parts if part.size > 0.05 * max(mask.shape) and is_a_box(part)]
     if boxes:
         for part in boxes:
             flat, steep = all_lines(part.mask, 0.8)
-            mask[part.place] &= ~(part.mask & (flat | steep))
-        parts = parts_of(mask, contrast)
-    return mask, grouped(parts, shape)
+            lines[part.place] |= part.mask & (flat | steep)
+        parts = parts_of(mask & ~lines, contrast)
+    return lines, grouped(parts, mask.shape)
 
 
 def stands_on_paper(part, signal, rise):
@@ -335,6 +334,7 @@ def find_digits(image):
     direction = ink_direction(logs)
     signal = logs @ direction
     floor = max(0.04, 4 * noise / (np.median(shades) + 16))
+    flat = True
     for sign in (1, -1):
         darker = sign * direction.sum() < 0
         for share in (0.12, 0.3):
@@ -342,18 +342,19 @@ def find_digits(image):
             rise, contrast = contrast_of(sign * signal, width, darker)
             if rise.max() < floor:
                 continue
+            flat = False
             least = contrast[rise >= floor].min()
             best = None
             for level in (0.5, 0.25, 0.12):
                 level *= contrast.max()
                 if level < least:
                     continue
-                mask, groups = candidates(contrast, level)
+                lines, groups = candidates(contrast, level)
                 groups = [group for group in groups if stands_on_paper(group[0], sign * signal, rise)]
                 if groups and (best is None or groups[0][0].score > 1.15 * best[1][0][0].score):
-                    best = mask, groups
+                    best = lines, groups
             if best and (share == 0.3 or best[1][0][0].thick < 0.75 * width):
-                mask, groups = best
+                lines, groups = best
                 first = groups[0][0]
                 alike = [groups[0]] + [
                     group
@@ -361,17 +362,18 @@ def find_digits(image):
                     if group[0].size > 0.5 * first.size
                     and group[0].area > 0.2 * first.area
                     and 0.4 < group[0].thick / first.thick < 2.5
-                    and group[0].contrast > 0.5 * first.contrast
+                    and group[0].contrast > 0.65 * first.contrast
                     and not group[0].at_border
                 ]
                 alike.sort(key=lambda group: group[0].place[1].start)
-                return [found(group, mask, contrast) for group in alike]
-    raise ValueError("expected a digit, got nothing that looks like one")
+                return [found(group, lines, contrast) for group in alike]
+    got = "an image of one shade" if flat else "nothing that looks like one"
+    raise ValueError(f"expected a digit, got {got}")
 
 
-def found(group, mask, contrast):
+def found(group, lines, contrast):
     """Return a group of parts as a digit."""
-    own = np.zeros_like(mask)
+    own = np.zeros_like(lines)
     for part in group:
         own[part.place] |= part.mask
     full = np.quantile(contrast[own], 0.75)
@@ -381,6 +383,10 @@ def found(group, mask, contrast):
     y0, x0 = max(ys[0] - margin, 0), max(xs[0] - margin, 0)
     place = np.s_[y0 : ys[-1] + margin + 1, x0 : xs[-1] + margin + 1]
     own = own[place]
+    faint = (contrast[place] > 0.25 * full) & ~ndimage.binary_dilation(lines[place], iterations=2)
+    grown = ndimage.binary_propagation(own, EVERYWHERE, mask=faint | own)
+    if grown.sum() < 1.7 * own.sum():
+        own = grown
     stroke = 4 * ndimage.distance_transform_edt(np.pad(own, 1)).sum() / own.sum()
     near = ndimage.binary_dilation(own, EVERYWHERE, iterations=max(1, round(stroke / 4)))
     ink = np.clip((contrast[place] / full - 0.2) / 0.7, 0, 1) * near
