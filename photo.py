@@ -61,14 +61,19 @@ def shades_of(image):
         image = Image.fromarray((shades * (255 / (shades.max() or 1))).astype(np.float32))
         bands = [image.reduce(factor)] * 3
     else:
-        if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-            image = on_paper(image.convert("RGBA"))
-        bands = image.convert("RGB").reduce(factor).split()
+        bands = rgb(image).reduce(factor).split()
     factor = max(1, SMALL // max(image.size))
     if factor > 1:
         size = [side * factor for side in bands[0].size]
         bands = [band.resize(size, Image.Resampling.BICUBIC) for band in bands]
     return np.clip(np.stack([np.asarray(band, dtype=np.float32) for band in bands], axis=2), 0, 255)
+
+
+def rgb(image):
+    """Return a PIL image in RGB, what is transparent on paper."""
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = on_paper(image.convert("RGBA"))
+    return image.convert("RGB")
 
 
 def on_paper(image):
@@ -215,13 +220,15 @@ def belongs_to_the_border(part, shape):
     touched = []
     for axis in (0, 1):
         for end in (0, -1):
-            at_border = part.place[axis].start == 0 if end == 0 else part.place[axis].stop == shape[axis]
+            at_border = (
+                part.place[axis].start == 0 if end == 0 else part.place[axis].stop == shape[axis]
+            )
             along = part.mask.take(end, axis=axis)
             touched.append(along.sum() / shape[1 - axis] if at_border else 0)
     top, bottom, left, right = touched
     across = (top > 0 and bottom > 0) or (left > 0 and right > 0)
     thin = part.thick < 0.05 * max(shape)
-    return max(touched) > 0.8 or (across and (thin or sum(t > 0 for t in touched) > 2)) 
+    return max(touched) > 0.8 or (across and (thin or sum(t > 0 for t in touched) > 2))
 
 
 def is_a_blot(part):
@@ -247,7 +254,9 @@ def encloses(outer, inner):
     """Say whether a part is a frame around another one of some size."""
     if outer.number == inner.number or inner.size < 0.15 * outer.size:
         return False
-    if not all(a.start < b.start and b.stop < a.stop for a, b in zip(outer.place, inner.place, strict=True)):
+    if not all(
+        a.start < b.start and b.stop < a.stop for a, b in zip(outer.place, inner.place, strict=True)
+    ):
         return False
     filled = ndimage.binary_fill_holes(outer.mask)
     place = tuple(
@@ -266,9 +275,18 @@ def belongs(part, main, away):
         return False
     if away < 0.6 * main.thick and part.size > main.thick:
         return True
-    across = min(part.place[1].stop, main.place[1].stop) - max(part.place[1].start, main.place[1].start)
-    side_by_side = part.mask.shape[0] > 0.6 * main.mask.shape[0] and across < 0.3 * part.mask.shape[1]
-    return away < 0.2 * main.size and part.size > 0.15 * main.size and not is_a_blot(part) and not side_by_side
+    across = min(part.place[1].stop, main.place[1].stop) - max(
+        part.place[1].start, main.place[1].start
+    )
+    side_by_side = (
+        part.mask.shape[0] > 0.6 * main.mask.shape[0] and across < 0.3 * part.mask.shape[1]
+    )
+    return (
+        away < 0.2 * main.size
+        and part.size > 0.15 * main.size
+        and not is_a_blot(part)
+        and not side_by_side
+    )
 
 
 def grouped(parts, shape):
@@ -315,7 +333,9 @@ def stands_on_paper(part, signal, rise):
     margin = max(3, int(0.5 * part.size))
     place = tuple(slice(max(piece.start - margin, 0), piece.stop + margin) for piece in part.place)
     outside = np.ones(signal[place].shape, dtype=bool)
-    inner = tuple(slice(b.start - a.start, b.stop - a.start) for a, b in zip(place, part.place, strict=True))
+    inner = tuple(
+        slice(b.start - a.start, b.stop - a.start) for a, b in zip(place, part.place, strict=True)
+    )
     outside[inner] = False
     if not outside.any():
         return True
@@ -350,7 +370,9 @@ def find_digits(image):
                 if level < least:
                     continue
                 lines, groups = candidates(contrast, level)
-                groups = [group for group in groups if stands_on_paper(group[0], sign * signal, rise)]
+                groups = [
+                    group for group in groups if stands_on_paper(group[0], sign * signal, rise)
+                ]
                 if groups and (best is None or groups[0][0].score > 1.15 * best[1][0][0].score):
                     best = lines, groups
             if best and (share == 0.3 or best[1][0][0].thick < 0.75 * width):

@@ -623,12 +623,13 @@ TUNE = [
     *(squared_paper, dark_ruled_paper, sensor_noise, salt_and_pepper, out_of_focus, low_contrast),
     *(pencil, hairline, thick_marker, small_in_the_page, touches_the_border, as_it_is),
     *(as_it_is_dark_on_light, transparent, chalk, red_on_green, finger, punch_holes),
-    *(scanned_border, broken_stroke),
+    *(scanned_border, broken_stroke, shadow_of_a_hand, strong_vignette, picture_frame),
+    *(page_on_a_desk, ball_pen_on_yellow),
 ]
 REPORT = [
-    *(spot_of_a_lamp, shadow_of_a_hand, strong_vignette, crumpled_paper, hair, blots),
-    *(touches_a_form_box, row_of_form_boxes, picture_frame, ruled_with_a_margin),
-    *(dark_squared_paper, page_on_a_desk, finger_and_its_shadow, whiteboard, ball_pen_on_yellow),
+    *(spot_of_a_lamp, crumpled_paper, hair, blots),
+    *(touches_a_form_box, row_of_form_boxes, ruled_with_a_margin),
+    *(dark_squared_paper, finger_and_its_shadow, whiteboard),
     *(small_jpeg, strong_jpeg, motion_blur, night, kraft_paper, screenshot, turned_by_the_camera),
     *(in_a_corner, fills_the_picture, cut_at_the_border, twelve_megapixels, bar_of_the_five),
     *(with_a_caption, shows_through, smeared_blackboard, white_on_nothing, coloured_pens),
