@@ -1,19 +1,141 @@
-"""The experiments of the notebooks, kept on disk so that each can be set beside the others."""
+"""One experiment: a network, a recipe, a seed and data, put together and trained.
+
+`run` is the one place that does it, for the notebooks, the command lines and the benchmarks. `keep`
+and `results_table` put the notebooks' experiments side by side.
+"""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import torch
+from torch import nn
+
 import utils
+from recipes import Recipe
 
 KEPT = Path("runs", "steps")
 
 
+@dataclass
+class Experiment:
+    """A network with everything that trains it; `fit` fills the `history`.
+
+    `test_loader` or `val_loader` is None if that set is not evaluated, `scheduler` and `averaged`
+    (the EMA, a torch AveragedModel) if the recipe has none.
+    """
+
+    net: nn.Module
+    recipe: Recipe
+    epochs: int
+    device: torch.device
+    train_loader: object
+    test_loader: object
+    val_loader: object
+    optimizer: torch.optim.Optimizer
+    scheduler: object
+    averaged: nn.Module | None
+    history: utils.History = field(default_factory=utils.History)
+
+    @property
+    def evaluated(self):
+        """The network whose weights are evaluated: the EMA if there is one."""
+        return self.net if self.averaged is None else self.averaged
+
+    @property
+    def parameters(self):
+        """The number of the network's parameters."""
+        return sum(parameter.numel() for parameter in self.net.parameters())
+
+    def fit(self, compile=False, **options):
+        """Train, through torch.compile if asked; `options` are those of `utils.fit`."""
+        utils.fit(
+            torch.compile(self.net) if compile else self.net,
+            self.device,
+            self.train_loader,
+            self.test_loader,
+            self.optimizer,
+            self.epochs,
+            self.scheduler,
+            val_loader=self.val_loader,
+            averaged=self.averaged,
+            loss_function=self.recipe.loss_function,
+            history=self.history,
+            **options,
+        )
+
+
+def prepare(
+    net,
+    recipe,
+    *,
+    seed=1,
+    epochs=15,
+    batch_size=None,
+    val_size=0,
+    split="test",
+    root=None,
+    source="auto",
+    device="auto",
+):
+    """Return an Experiment that is ready to train. The seed decides all that is random in it.
+
+    `net` is called for a network, such as `Net5` or `partial(Net5, width=8)`; `recipe` is a Recipe.
+    With `val_size`, so many training images are held out (and drive ReduceLROnPlateau); with
+    `split` "validation" they alone are evaluated, and the test set is not read. `batch_size` None
+    takes the recipe's; `root`, `source` and `device` are those of `utils.data_loader`.
+
+    Raises TypeError, ValueError, FileNotFoundError or RuntimeError for what cannot be met.
+    """
+    epochs = utils.check_integer("epochs", epochs, minimum=1)
+    val_size = utils.check_integer("val_size", val_size, minimum=0)
+    if split not in ("test", "validation"):
+        raise ValueError(f"expected split 'test' or 'validation', got {split!r}")
+    if split == "validation" and not val_size:
+        raise ValueError("expected val_size of at least 1 for split 'validation', got 0")
+    device = utils.get_device(device)
+    utils.keep_freed_memory()
+    utils.set_seed(seed)
+    given = (
+        recipe.train_transforms,
+        recipe.test_transforms,
+        recipe.batch_size if batch_size is None else batch_size,
+    )
+    where = {"root": root, "source": source, "device": device, "seed": seed}
+    test_loader = val_loader = None
+    if val_size:
+        train_loader, _, val_loader, _ = utils.data_loader(*given, val_size=val_size, **where)
+    if split == "test":
+        whole_loader, _, test_loader, _ = utils.data_loader(*given, **where)
+        train_loader = train_loader if val_size else whole_loader
+    net = utils.to_device(net(), device)
+    optimizer = recipe.optimizer(net.parameters())
+    return Experiment(
+        net=net,
+        recipe=recipe,
+        epochs=epochs,
+        device=device,
+        train_loader=train_loader,
+        test_loader=test_loader,
+        val_loader=val_loader,
+        optimizer=optimizer,
+        scheduler=recipe.scheduler(optimizer, epochs, len(train_loader)),
+        averaged=recipe.averaged(net),
+    )
+
+
+def run(net, recipe, *, progress=None, verbose=True, **settings):
+    """Train a network by a recipe and return the Experiment; `settings` are those of `prepare`."""
+    experiment = prepare(net, recipe, **settings)
+    experiment.fit(progress=progress, verbose=verbose)
+    return experiment
+
+
 def keep(name, net, history, folder=KEPT):
-    """Write what an experiment came to, over an earlier run of as many epochs on the same data.
+    """Write an experiment's result, over an earlier one of as many epochs on the same data.
 
     Names such as "2.1 Net2" put the experiments in order. Raises ValueError for a history without
-    an epoch, or for a name that is no file's.
+    an epoch, or a name that cannot be a file's.
     """
     if len(history) == 0:
         raise ValueError(f"expected a history of at least one epoch for {name!r}, got none")
@@ -36,21 +158,20 @@ def kept(folder=KEPT):
 
 
 def results_table(folder=KEPT):
-    """Return the kept experiments as a Markdown table, accuracies in per cent.
+    """Return the kept experiments as a Markdown table, accuracies as percentages.
 
-    Beside the best accuracy stands its epoch; results on the sample say so.
+    The seconds are the median over epochs; results on the sample say so.
     """
     lines = [
-        "| experiment | parameters | epochs | best train | best test | last train | last test |",
+        "| experiment | parameters | epochs | best test | last train | last test | s an epoch |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, parameters, history in kept(folder):
-        train, test = history.train_accuracy, history.test_accuracy
         mark = " (sample)" if history.source == "sample" else ""
-        best_train = f"{max(train):.2f} (epoch {1 + train.index(max(train))})"
-        best_test = f"{max(test):.2f} (epoch {history.best_epoch})"
+        best = f"{max(history.accuracy):.2f} (epoch {history.best_epoch})"
+        seconds = sorted(history.seconds)[len(history) // 2]
         lines.append(
-            f"| {name}{mark} | {parameters:,} | {len(history)} | {best_train} | {best_test} | "
-            f"{train[-1]:.2f} | {test[-1]:.2f} |"
+            f"| {name}{mark} | {parameters:,} | {len(history)} | {best} | "
+            f"{history.train_accuracy[-1]:.2f} | {history.accuracy[-1]:.2f} | {seconds:.1f} |"
         )
     return "\n".join(lines)

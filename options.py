@@ -4,6 +4,13 @@ import argparse
 from pathlib import Path
 
 
+def path(text):
+    """Return a path with ~ expanded; an error for an empty one, which would be the folder here."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got ''")
+    return Path(text).expanduser()
+
+
 class OneLineParser(argparse.ArgumentParser):
     """Say what is wrong with the options in one line, without the usage before it."""
 
@@ -15,7 +22,7 @@ class OneLineParser(argparse.ArgumentParser):
     def root_option(self):
         """Add the option that says where MNIST is."""
         about = "folder with MNIST/raw/ (default: MNIST_ROOT, data/ or a download)"
-        self.option("--root", about, type=Path)
+        self.option("--root", about, type=path)
 
     def data_options(self, source):
         """Add where MNIST is, and whether the sample will do; `source` is the default of that."""

@@ -1,7 +1,7 @@
 """Train a network on MNIST from the command line: python train.py --help
 
 Leaves a folder with settings.json, history.json, curves.png, weights.pt (a state_dict) and
-checkpoint.pt, from which --resume goes on.
+checkpoint.pt, from which --resume continues.
 """
 
 import io
@@ -18,10 +18,11 @@ import torch
 import model as networks
 import plots
 import utils
-from options import OneLineParser
+from experiments import prepare
+from options import OneLineParser, path
 from recipes import RECIPES
 
-NETS = {f"net{n}": getattr(networks, f"Net{n}") for n in range(1, 6)}
+NETS = {f"net{n}": getattr(networks, f"Net{n}") for n in range(1, 7)}
 
 
 def parse_arguments(arguments=None):
@@ -43,9 +44,10 @@ def parse_arguments(arguments=None):
     option("--val-size", "training images to hold out for validation", type=int, default=0)
     option("--device", "auto (CUDA where there is one), cpu, cuda, cuda:N or mps", default="auto")
     parser.data_options(source="auto")
-    option("--out", "folder for the results (default: runs/NET-RECIPE-seedN, numbered)", type=Path)
-    option("--resume", "go on with the run in that folder", action="store_true")
+    option("--out", "folder for the results (default: runs/NET-RECIPE-seedN, numbered)", type=path)
+    option("--resume", "continue the run in that folder", action="store_true")
     option("--compile", "train through torch.compile", action="store_true")
+    option("--threads", "CPU threads (default: torch's; fewer on a busy machine)", type=int)
     return parser.parse_args(arguments)
 
 
@@ -94,84 +96,75 @@ def save_results(folder, net, about):
     utils.write_atomically(folder / "weights.pt", weights.getvalue())
 
 
-def train(options, history):
-    """Train as the options say, filling the history; return the folder of the results.
+def train(options):
+    """Train as the options say; return the Experiment and the folder of its results.
 
     Raises ValueError, TypeError, RuntimeError or OSError for options that cannot be met, before
-    anything is trained.
+    any training.
     """
+    if options.threads is not None:
+        torch.set_num_threads(utils.check_integer("--threads", options.threads, minimum=1))
     utils.check_integer("--epochs", options.epochs, minimum=1)
-    utils.keep_freed_memory()
-    utils.set_seed(options.seed)
-    device = utils.get_device(options.device)
-    recipe = RECIPES[options.recipe]()
-    batch_size = recipe.batch_size if options.batch_size is None else options.batch_size
-    train_loader, training_set, *held_out, test_loader, _ = utils.data_loader(
-        recipe.train_transforms,
-        recipe.test_transforms,
-        batch_size,
+    experiment = prepare(
+        NETS[options.net],
+        RECIPES[options.recipe](),
+        seed=options.seed,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        val_size=options.val_size,
         root=options.root,
         source=options.source,
-        device=device,
-        seed=options.seed,
-        val_size=options.val_size,
+        device=options.device,
     )
-    net = utils.to_device(NETS[options.net](), device)
-    optimizer = recipe.optimizer(net.parameters())
-    scheduler = recipe.scheduler(optimizer, options.epochs, len(train_loader))
-    averaged = recipe.averaged(net)
-    folder = run_folder(options)
-
+    folder, device = run_folder(options), experiment.device
+    images = experiment.train_loader.dataset
     settings = {name: getattr(options, name) for name in ("net", "recipe", "seed", "val_size")}
-    settings |= {"batch_size": batch_size, "source": training_set.source}
+    settings |= {"batch_size": experiment.train_loader.batch_size, "source": images.source}
     if not options.resume:
-        utils.modelsummary(net)
+        utils.modelsummary(experiment.net)
     print(
         f"{options.net} with recipe {options.recipe}, seed {options.seed}, on {device}: "
-        f"{len(training_set):,} training images ({training_set.source} MNIST)"
+        f"{len(images):,} training images ({images.source} MNIST)"
     )
+    if images.source == "sample":
+        print("The full MNIST was not found: results are marked (sample) and are lower.")
     checkpoint = folder / "checkpoint.pt"
     try:
-        utils.fit(
-            torch.compile(net) if options.compile else net,
-            device,
-            train_loader,
-            test_loader,
-            optimizer,
-            options.epochs,
-            scheduler,
-            val_loader=held_out[0] if held_out else None,
-            averaged=averaged,
-            loss_function=recipe.loss_function,
+        experiment.fit(
+            compile=options.compile,
             checkpoint=checkpoint,
             resume=options.resume,
             settings=settings,
-            history=history,
-            progress=sys.stderr.isatty(),
         )
     except KeyboardInterrupt:
         if checkpoint.exists():
-            kept = len(utils.load_checkpoint(checkpoint)["history"]["test_loss"])
-            print(f"\nStopped. {folder} keeps the {kept} whole epochs; add --resume to go on.")
+            done = len(utils.load_checkpoint(checkpoint)["history"]["train_loss"])
+            epochs = f"{done} epoch{'s' * (done != 1)}"
+            print(f"\nStopped. {folder} keeps {epochs}; add --resume to go on.")
         else:
             print("\nStopped before an epoch was complete: nothing is kept.")
         raise
     finally:
-        if len(history) and checkpoint.exists():
+        if len(experiment.history) and checkpoint.exists():
             about = settings | {"epochs": options.epochs} | utils.environment(device)
-            save_results(folder, net, about)
+            save_results(folder, experiment.net, about)
         elif not checkpoint.exists():  # nothing was kept: leave nothing behind
             (folder / "settings.json").unlink(missing_ok=True)
             folder.rmdir()
-    return folder
+    return experiment, folder
 
 
 def main(arguments=None):
-    """Run the command line; return its exit code: 0, 1 for a loss that broke, 2, or 130."""
+    """Run the command line; return its exit code: 0, 1 for a loss that is not finite, 2, or 130."""
     options = parse_arguments(arguments)
-    history = utils.History()
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and os.environ.get("RANK") == "0":
+        print(
+            "train.py: warning: each process of torchrun trains the same run; "
+            "benchmarks/seeds.py shares seeds between them",
+            file=sys.stderr,
+        )
     try:
-        folder = train(options, history)
+        experiment, folder = train(options)
     except KeyboardInterrupt:
         return 130
     except FloatingPointError as error:
@@ -180,12 +173,14 @@ def main(arguments=None):
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         return 2
+    history = experiment.history
     mark = " (sample)" if history.source == "sample" else ""
     print(
         f"Test accuracy{mark}: last epoch {history.test_accuracy[-1]:.2f}%, "
         f"best {history.test_accuracy[history.best_epoch - 1]:.2f}% in epoch {history.best_epoch}"
     )
     print(f"Results in {folder}{os.sep}")
+    print(f"Your own digits: python predict.py --weights {folder} IMAGE ...")
     return 0
 
 

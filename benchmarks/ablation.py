@@ -214,37 +214,37 @@ def compared(results, start):
     before = dict(zip(*(summary(start)[name] for name in ("seeds", "last_epoch")), strict=True))
     pairs = zip(report["seeds"], report["last_epoch"], strict=True)
     gains = [accuracy - before[seed] for seed, accuracy in pairs if seed in before]
-    bare = [result["without_averaging"]["accuracy"] for result in results if averaged(result)]
+    bare = [result["without_ema"]["accuracy"] for result in results if averaged(result)]
     report["gain"] = statistics.mean(gains)
     report["gain_error"] = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
-    report["without_averaging"] = bare
+    report["without_ema"] = bare
     return report
 
 
 def averaged(result):
     """Say whether a run took an average of its weights."""
-    return "without_averaging" in result
+    return "without_ema" in result
 
 
 def table(report):
     """Return the report as a Markdown table, a sentence for each row."""
     lines = [
-        "| | last epoch, mean ± spread | gain ± its error | loss | first at 99.4 % | s a run | "
+        "| | last epoch, mean ± std | gain ± its error | loss | first at 99.4 % | s a run | "
         "what differs |",
         "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for name, row in report.items():
         reached = [str(epoch or "never") for epoch in row["first_at_target"]]
         lines.append(
-            f"| {name} | {row['mean']:.3f} ± {row['spread']:.3f} | "
+            f"| {name} | {row['mean']:.3f} ± {row['std']:.3f} | "
             f"{row['gain']:+.3f} ± {row['gain_error']:.3f} | "
-            f"{statistics.mean(row['test_loss']):.4f} | {', '.join(reached)} | "
+            f"{statistics.mean(row['loss']):.4f} | {', '.join(reached)} | "
             f"{statistics.median(row['seconds']):.0f} | {ROWS[name][1]} |"
         )
     pairs = [
         (average, bare)
         for row in report.values()
-        for average, bare in zip(row["last_epoch"], row["without_averaging"], strict=False)
+        for average, bare in zip(row["last_epoch"], row["without_ema"], strict=False)
     ]
     losses = [bare - average for average, bare in pairs]
     lines.append(

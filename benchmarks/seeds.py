@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -32,6 +32,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 import utils  # noqa: E402
+from checkpoints import SCHEDULE_CONSTANTS  # noqa: E402
+from experiments import prepare  # noqa: E402
 from options import OneLineParser  # noqa: E402
 from recipes import RECIPES  # noqa: E402
 from train import NETS  # noqa: E402
@@ -73,35 +75,22 @@ class Run:
 def train(run, threads):
     """Do a run, or what is left of it, with so many threads; return its result as a dict."""
     torch.set_num_threads(threads)
-    utils.keep_freed_memory()
-    utils.set_seed(run.seed)
-    recipe = run.recipe()
-    train_loader, training_set, *held_out, test_loader, _ = utils.data_loader(
-        recipe.train_transforms,
-        recipe.test_transforms,
-        recipe.batch_size,
+    experiment = prepare(
+        run.net,
+        run.recipe(),
+        seed=run.seed,
+        epochs=run.epochs,
+        val_size=run.val_size,
+        split=run.split,
         root=run.root,
         device=run.device,
-        seed=run.seed,
-        val_size=run.val_size,
     )
-    val_loader = held_out[0] if held_out else None
-    if run.split == "validation":
-        test_loader, val_loader = val_loader, None
-    net = utils.to_device(run.net(), run.device)
-    optimizer = recipe.optimizer(net.parameters())
-    scheduler = recipe.scheduler(optimizer, run.epochs, len(train_loader))
-    averaged = recipe.averaged(net)
-
-    history = utils.History()
-    state = utils.RunState(
-        net, averaged, optimizer, scheduler, train_loader, test_loader, history, val_loader
-    )
+    images, net = experiment.train_loader.dataset, experiment.net
     settings = {"name": run.name, "net": type(net).__name__, "recipe": run.recipe.__name__}
     settings |= {"seed": run.seed, "split": run.split, "val_size": run.val_size}
-    settings |= {"training_images": len(training_set), "source": training_set.source}
-    settings |= {"batch_size": recipe.batch_size, "epochs": run.epochs}
-    settings |= {"fingerprint": fingerprint(state, recipe.loss_function)}
+    settings |= {"training_images": len(images), "source": images.source}
+    settings |= {"batch_size": experiment.train_loader.batch_size, "epochs": run.epochs}
+    settings |= {"fingerprint": fingerprint(experiment)}
     if run.result.exists():
         kept = json.loads(run.result.read_text())
         check_same(run, settings, kept["settings"])
@@ -109,30 +98,15 @@ def train(run, threads):
 
     run.state.parent.mkdir(parents=True, exist_ok=True)
     run.result.parent.mkdir(parents=True, exist_ok=True)
-    utils.fit(
-        net,
-        run.device,
-        train_loader,
-        test_loader,
-        optimizer,
-        run.epochs,
-        scheduler,
-        val_loader=val_loader,
-        averaged=averaged,
-        loss_function=recipe.loss_function,
-        checkpoint=run.state,
-        resume=True,
-        settings=settings,
-        history=history,
-        progress=False,
-        verbose=False,
+    experiment.fit(
+        checkpoint=run.state, resume=True, settings=settings, progress=False, verbose=False
     )
-    parameters = sum(parameter.numel() for parameter in net.parameters())
-    result = {"settings": settings | {"parameters": parameters} | utils.environment(run.device)}
-    result["history"] = asdict(history)
-    if averaged is not None:  # the same run without the average, for comparison
-        bare = utils.test_model(net, run.device, test_loader, verbose=False)
-        result["without_averaging"] = bare._asdict()
+    about = {"parameters": experiment.parameters, "date": date.today().isoformat()}
+    result = {"settings": settings | about | utils.environment(run.device)}
+    result["history"] = asdict(experiment.history)
+    if experiment.averaged is not None:  # the same run without the EMA, for comparison
+        loader = experiment.test_loader or experiment.val_loader
+        result["without_ema"] = utils.test_model(net, run.device, loader, verbose=False)._asdict()
     utils.write_atomically(run.result, json.dumps(result, indent=1).encode() + b"\n")
     return result
 
@@ -151,17 +125,28 @@ def check_same(run, settings, kept):
         )
 
 
-def fingerprint(state, loss_function):
-    """Return a digest of what makes a run: layers, images, optimizer, schedule, average, loss."""
-    described = utils.run_settings(state, loss_function)
-    made_of = ("layers", "optimizer", "scheduler", "loss_function", "transforms", "images")
-    made = {name: described[name] for name in made_of}
-    schedule = {} if state.scheduler is None else state.scheduler.state_dict()
-    constants = (*utils.SCHEDULE_CONSTANTS, "_schedule_phases")
+def fingerprint(experiment):
+    """Return a digest of what makes a run: layers, images, optimizer, schedule, EMA, loss."""
+    e, loss_function = experiment, experiment.recipe.loss_function
+    optimizer, images = e.optimizer, e.train_loader.dataset
+    made = {
+        "layers": str(e.net),
+        "optimizer": f"{type(optimizer).__name__} {optimizer.defaults}",
+        "scheduler": type(e.scheduler).__name__,
+        "loss_function": getattr(loss_function, "__qualname__", repr(loss_function)),
+        "transforms": str(images.transform),
+        "images": len(images),
+    }
+    made = {
+        name: re.sub(r" at 0x\w+", "", value) if isinstance(value, str) else value
+        for name, value in made.items()
+    }
+    schedule = {} if e.scheduler is None else e.scheduler.state_dict()
+    constants = (*SCHEDULE_CONSTANTS, "_schedule_phases")
     made |= {name: str(schedule[name]) for name in constants if name in schedule}
-    rates = {name: v for name, v in state.optimizer.param_groups[0].items() if "lr" in name}
+    rates = {name: v for name, v in optimizer.param_groups[0].items() if "lr" in name}
     made["rates"] = sorted(rates.items())
-    made["decay"] = getattr(getattr(state.averaged, "multi_avg_fn", None), "decay", None)
+    made["decay"] = getattr(getattr(e.averaged, "multi_avg_fn", None), "decay", None)
     return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -178,8 +163,8 @@ def train_all(runs, processes):
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         results = []
         for run, result in zip(runs, pool.map(train, runs, [threads] * len(runs)), strict=True):
-            tested = result["history"]["test_accuracy"]
-            print(f"{run.name}, seed {run.seed}: last epoch {tested[-1]:.2f}%", flush=True)
+            accuracy = utils.History(**result["history"]).accuracy[-1]
+            print(f"{run.name}, seed {run.seed}: last epoch {accuracy:.2f}%", flush=True)
             results.append(result)
     return results
 
@@ -188,8 +173,8 @@ def summary(results):
     """Return what runs that differ in their seeds come to; accuracies in per cent."""
     histories = [utils.History(**result["history"]) for result in results]
     all_settings = [result["settings"] for result in results]
-    last = [history.test_accuracy[-1] for history in histories]
-    best = [max(history.test_accuracy) for history in histories]
+    last = [history.accuracy[-1] for history in histories]
+    best = [max(history.accuracy) for history in histories]
     settings = all_settings[0]
     return {
         "parameters": settings["parameters"],
@@ -200,12 +185,12 @@ def summary(results):
         "seeds": [settings["seed"] for settings in all_settings],
         "last_epoch": last,
         "mean": statistics.mean(last),
-        "spread": statistics.stdev(last) if len(last) > 1 else 0.0,
+        "std": statistics.stdev(last) if len(last) > 1 else 0.0,
         "minimum": min(last),
-        "test_loss": [history.test_loss[-1] for history in histories],
+        "loss": [history.loss[-1] for history in histories],
         "best_epoch": [history.best_epoch for history in histories],
         "best_accuracy": best,
-        "first_at_target": [first_at(history.test_accuracy, TARGET) for history in histories],
+        "first_at_target": [first_at(history.accuracy, TARGET) for history in histories],
         "seconds": [sum(history.seconds) for history in histories],
         "environment": {
             name: either(settings[name] for settings in all_settings)
@@ -225,7 +210,7 @@ def first_at(accuracies, target):
 
 
 HEADER = (
-    "| | parameters | seeds | last epoch, mean ± spread | lowest | luckiest epoch | "
+    "| | parameters | seeds | last epoch, mean ± std | lowest | best epoch | "
     f"first at {TARGET} % | s a run |\n"
     "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
 )
@@ -241,7 +226,7 @@ def row(name, table):
     seconds = f"{statistics.median(table['seconds']):.0f}" if alike else "differing"
     return (
         f"| {name} | {table['parameters']:,} | {len(table['seeds'])} | "
-        f"{table['mean']:.2f} ± {table['spread']:.2f} | {table['minimum']:.2f} | "
+        f"{table['mean']:.2f} ± {table['std']:.2f} | {table['minimum']:.2f} | "
         f"{max(table['best_accuracy']):.2f} | {first} | {seconds} |"
     )
 
@@ -253,7 +238,7 @@ def caption(table):
     about = table["environment"]
     return (
         f"Accuracy in per cent on {tested}, after {table['epochs']} epochs of "
-        f"{table['training_images']:,} images; the spread is the standard deviation over seeds. "
+        f"{table['training_images']:,} images; the std is over seeds. "
         f"{about['hardware']}, {about['device']}, {about['threads']} "
         f"thread{'s' * (about['threads'] != '1')} a run, torch {about['torch']}, "
         f"torchvision {about['torchvision']}."

@@ -1,0 +1,110 @@
+"""What a run checks before any work: integers, parts that belong together, schedules."""
+
+import inspect
+import operator
+from itertools import zip_longest
+from operator import length_hint
+
+import torch
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
+
+
+def check_integer(name, value, minimum, maximum=2**63 - 1):
+    """Return a value as an int; TypeError or ValueError unless it is one from minimum to maximum.
+
+    NumPy's integers count, bool does not.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        value = operator.index(value)
+    except TypeError:
+        raise TypeError(f"expected {name} as an integer, got {value!r}") from None
+    if value < minimum:
+        raise ValueError(f"expected {name} of at least {minimum}, got {value}")
+    if value > maximum:
+        raise ValueError(f"expected {name} of at most {maximum}, got {value}")
+    return value
+
+
+def check_optimizer(optimizer):
+    """Raise TypeError for an optimizer whose step needs a closure, such as LBFGS."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        name = type(optimizer).__name__
+        raise TypeError(f"expected an optimizer whose step needs no closure, got {name}")
+
+
+def check_run(epochs, loaders, history):
+    """Return epochs as an int; TypeError or ValueError for a run that could not reach its end."""
+    epochs = check_integer("epochs", epochs, minimum=1)
+    for name, loader in loaders.items():
+        if loader is not None and length_hint(loader, -1) == 0:
+            raise ValueError(f"expected {name} with at least one batch, got none")
+    if loaders["test_loader"] is None and loaders["val_loader"] is None:
+        raise ValueError("expected a test_loader or a val_loader, got None for both")
+    if len(history):
+        raise ValueError(f"expected an empty history, got one of {len(history)} epochs")
+    return epochs
+
+
+def check_parts(model, optimizer, averaged, scheduler):
+    """Raise ValueError for an optimizer, EMA or scheduler that belongs to another run."""
+    check_optimizer(optimizer)
+    own = {id(parameter) for parameter in model.parameters()}
+    optimized = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    if own.isdisjoint(optimized):
+        raise ValueError("optimizer: expected parameters of this model, got those of another")
+    for part in nested_schedulers(scheduler):
+        theirs = getattr(part, "optimizer", optimizer)
+        if theirs.param_groups is not optimizer.param_groups:
+            raise ValueError("scheduler: expected one of this optimizer, got one of another")
+    if hasattr(averaged, "module"):
+        pairs = list(zip_longest(model.parameters(), averaged.module.parameters()))
+        fits = all(None not in pair and pair[0].shape == pair[1].shape for pair in pairs)
+        if fits and averaged.n_averaged == 0:  # one without an update is a copy
+            fits = all(torch.equal(mine.cpu(), theirs.cpu()) for mine, theirs in pairs)
+        if not fits:
+            raise ValueError("averaged: expected an AveragedModel of this model, got another's")
+
+
+def nested_schedulers(scheduler):
+    """Yield a scheduler and those inside it; nothing for None."""
+    if scheduler is not None:
+        yield scheduler
+        for nested in getattr(scheduler, "_schedulers", []):  # SequentialLR, ChainedScheduler
+            yield from nested_schedulers(nested)
+
+
+def scheduler_step(scheduler, step=None):
+    """Return when a scheduler steps: after each "batch" or "epoch", or "plateau"; or None."""
+    if step not in (None, "batch", "epoch"):
+        raise ValueError(f"expected step None, 'batch' or 'epoch', got {step!r}")
+    if scheduler is None:
+        return None
+    if isinstance(scheduler, ReduceLROnPlateau):
+        if step == "batch":
+            raise ValueError("expected step 'epoch' for ReduceLROnPlateau, got 'batch'")
+        return "plateau"
+    nested = list(nested_schedulers(scheduler))
+    if any(isinstance(part, ReduceLROnPlateau) for part in nested):
+        raise ValueError(f"expected no ReduceLROnPlateau inside {type(scheduler).__name__}")
+    per_batch = any(isinstance(part, (OneCycleLR, CyclicLR)) for part in nested)
+    return step or ("batch" if per_batch else "epoch")
+
+
+def check_schedule(scheduler, steps):
+    """Raise ValueError if a schedule ends before so many more steps are taken."""
+    milestones = getattr(scheduler, "_milestones", None)  # of a SequentialLR
+    for k, nested in enumerate(getattr(scheduler, "_schedulers", [])):
+        begin, end = 0, steps
+        if milestones is not None:
+            begin = max(0, milestones[k - 1] - scheduler.last_epoch) if k else 0
+            end = min([steps, *(milestone - scheduler.last_epoch for milestone in milestones[k:])])
+        check_schedule(nested, max(0, end - begin))
+    total, position = getattr(scheduler, "total_steps", None), getattr(scheduler, "last_epoch", 0)
+    if total is not None and max(position, 0) + steps > total:
+        raise ValueError(
+            f"scheduler: expected one with {steps} steps to go, got {type(scheduler).__name__} "
+            f"at step {max(position, 0)} of {total}"
+        )
