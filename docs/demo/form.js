@@ -5,124 +5,98 @@ const UNITS = 252; // strokes have whole coordinates from 0 to this: nine to a p
 const PEN = 22; // width of a stroke, in units: 8.7 % of the paper
 const SIDE = 28, BOX = 20; // MNIST's images, and the box that its digits fit into
 
-// Adds a segment of a stroke to the ink (PAPER x PAPER values from 0 to 1), with soft edges.
+// Adds a segment of a stroke to the ink: PAPER x PAPER bytes, 1 where the pen has been.
 function inkSegment(ink, from, to) {
   const scale = PAPER / UNITS, radius = (PEN / 2) * scale;
   const [ax, ay, bx, by] = [...from, ...to].map((value) => value * scale);
   const dx = bx - ax, dy = by - ay, length2 = dx * dx + dy * dy;
-  const limit = (value) => Math.max(0, Math.min(PAPER, value));
-  const top = limit(Math.floor(Math.min(ay, by) - radius - 1));
-  const bottom = limit(Math.ceil(Math.max(ay, by) + radius + 1));
-  const left = limit(Math.floor(Math.min(ax, bx) - radius - 1));
-  const right = limit(Math.ceil(Math.max(ax, bx) + radius + 1));
-  for (let y = top; y < bottom; y++) {
-    for (let x = left; x < right; x++) {
+  const limit = (value) => Math.max(0, Math.min(PAPER, Math.round(value)));
+  const bottom = limit(Math.max(ay, by) + radius), right = limit(Math.max(ax, bx) + radius);
+  for (let y = limit(Math.min(ay, by) - radius); y < bottom; y++) {
+    for (let x = limit(Math.min(ax, bx) - radius); x < right; x++) {
       const px = x + 0.5 - ax, py = y + 0.5 - ay;
       const along = length2 ? Math.max(0, Math.min(1, (px * dx + py * dy) / length2)) : 0;
-      const distance = Math.hypot(px - along * dx, py - along * dy);
-      const cover = Math.max(0, Math.min(1, radius + 0.5 - distance));
-      const index = y * PAPER + x;
-      if (cover > ink[index]) ink[index] = cover;
+      const toX = px - along * dx, toY = py - along * dy;
+      if (toX * toX + toY * toY < radius * radius) ink[y * PAPER + x] = 1;
     }
   }
 }
 
 function inkOf(strokes) {
-  const ink = new Float32Array(PAPER * PAPER);
+  const ink = new Uint8Array(PAPER * PAPER);
   for (const stroke of strokes) {
     stroke.forEach((point, index) => inkSegment(ink, stroke[Math.max(index - 1, 0)], point));
   }
   return ink;
 }
 
-// Brings ink to MNIST's form: crop, fit into 20x20 pixels, centre of mass at 14, 14. Returns the
-// pixels and `place`: a pixel (x, y) shows the ink at (left + x * scale, top + y * scale). Null
-// where there is no ink.
+// Brings ink to MNIST's form, as predict.mnist_form does: crop, fit into 20x20 pixels, divide by the
+// maximum, put the centre of mass at 14, 14. Returns the pixels and `place`: the image's point (x, y)
+// shows the paper at (left + x * scale, top + y * scale). Null where there is no ink.
 function mnistForm(ink) {
-  const fullInk = (value) => Math.max(0, Math.min(1, (value - 0.2) / 0.7));
+  const { top, left, width, height } = boxOf(ink);
+  if (width <= 0) return null;
+  const longest = Math.max(width, height);
+  const columns = resampling(Math.max(1, Math.round((BOX * width) / longest)), width);
+  const rows = resampling(Math.max(1, Math.round((BOX * height) / longest)), height);
+  const narrow = Array.from({ length: height }, (_, y) => {
+    const start = (top + y) * PAPER + left;
+    return columns.map((weights) => weightedSum(weights, (x) => ink[start + x]));
+  });
+  const digit = rows.map((weights) => columns.map((_, x) => weightedSum(weights, (y) => narrow[y][x])));
+  const most = Math.max(...digit.flat());
+  if (most < 0.25) return null;
+
+  let mass = 0, massX = 0, massY = 0;
+  digit.forEach((row, y) => row.forEach((value, x) => {
+    mass += value;
+    massX += value * x;
+    massY += value * y;
+  }));
+  const corner = (moment, length) =>
+    Math.max(0, Math.min(SIDE - length, Math.round(SIDE / 2 - moment / mass)));
+  const cornerX = corner(massX, columns.length), cornerY = corner(massY, rows.length);
+  const pixels = new Uint8Array(SIDE * SIDE);
+  digit.forEach((row, y) => row.forEach((value, x) => {
+    pixels[(cornerY + y) * SIDE + cornerX + x] = Math.round((255 * value) / most);
+  }));
+  const scale = longest / BOX;
+  return { pixels, place: { left: left - cornerX * scale, top: top - cornerY * scale, scale } };
+}
+
+// The smallest box with all the ink; width and height are not positive where there is none.
+function boxOf(ink) {
   let top = PAPER, bottom = -1, left = PAPER, right = -1;
   for (let y = 0; y < PAPER; y++) {
     for (let x = 0; x < PAPER; x++) {
-      if (fullInk(ink[y * PAPER + x]) <= 0.5) continue;
+      if (!ink[y * PAPER + x]) continue;
       if (y < top) top = y;
       if (y > bottom) bottom = y;
       if (x < left) left = x;
       if (x > right) right = x;
     }
   }
-  if (bottom < 0) return null;
-  const cropped = { width: right - left + 1, height: bottom - top + 1 };
-  cropped.values = new Float64Array(cropped.width * cropped.height);
-  for (let y = 0; y < cropped.height; y++) {
-    const row = (top + y) * PAPER + left;
-    for (let x = 0; x < cropped.width; x++) {
-      cropped.values[y * cropped.width + x] = Math.floor(255 * fullInk(ink[row + x]));
+  return { top, left, width: right - left + 1, height: bottom - top + 1 };
+}
+
+// How a row of samples becomes so many pixels: for each, [sample, weight] pairs of a triangle filter.
+function resampling(pixels, samples) {
+  const scale = samples / pixels, reach = Math.max(scale, 1);
+  return Array.from({ length: pixels }, (_, pixel) => {
+    const centre = (pixel + 0.5) * scale, weights = [];
+    for (let sample = 0; sample < samples; sample++) {
+      const weight = 1 - Math.abs(sample + 0.5 - centre) / reach;
+      if (weight > 0) weights.push([sample, weight]);
     }
-  }
-  const longest = Math.max(cropped.width, cropped.height);
-  const width = Math.max(1, roundHalfToEven((BOX * cropped.width) / longest));
-  const height = Math.max(1, roundHalfToEven((BOX * cropped.height) / longest));
-  const digit = transposed(narrowed(transposed(narrowed(cropped, width)), height));
-  const [x, y] = cornerOf(digit);
-  const pixels = new Uint8Array(SIDE * SIDE);
-  digit.values.forEach((value, index) => {
-    const row = y + Math.floor(index / width), column = x + (index % width);
-    pixels[row * SIDE + column] = value;
+    const sum = weights.reduce((total, [, weight]) => total + weight, 0);
+    return weights.map(([sample, weight]) => [sample, weight / sum]);
   });
-  const scale = longest / BOX;
-  return { pixels, place: { left: left - x * scale, top: top - y * scale, scale } };
 }
 
-// Where the left upper corner of a digit goes, so that its centre of mass is at pixel 14, 14.
-function cornerOf({ width, height, values }) {
-  let mass = 0, massX = 0, massY = 0;
-  values.forEach((value, index) => {
-    mass += value;
-    massX += value * (index % width);
-    massY += value * Math.floor(index / width);
-  });
-  const corner = (moment, length) =>
-    Math.max(0, Math.min(SIDE - length, roundHalfToEven(SIDE / 2 - moment / mass)));
-  return [corner(massX, width), corner(massY, height)];
-}
-
-function roundHalfToEven(value) {
-  const floor = Math.floor(value);
-  if (value - floor !== 0.5) return Math.round(value);
-  return floor % 2 ? floor + 1 : floor;
-}
-
-// Resamples the rows of an image to another width: a window of three sincs, as wide as needed.
-function narrowed({ width, height, values }, newWidth) {
-  const scale = width / newWidth, wide = Math.max(scale, 1), reach = 3 * wide;
-  const out = new Float64Array(newWidth * height);
-  for (let x = 0; x < newWidth; x++) {
-    const centre = (x + 0.5) * scale;
-    const first = Math.max(0, Math.floor(centre - reach + 0.5));
-    const last = Math.min(width, Math.floor(centre + reach + 0.5));
-    const weights = [];
-    for (let from = first; from < last; from++) weights.push(lanczos((from + 0.5 - centre) / wide));
-    const sum = weights.reduce((a, b) => a + b, 0);
-    for (let y = 0; y < height; y++) {
-      let total = 0;
-      for (let k = 0; k < weights.length; k++) total += weights[k] * values[y * width + first + k];
-      out[y * newWidth + x] = Math.max(0, Math.min(255, Math.round(total / sum)));
-    }
-  }
-  return { width: newWidth, height, values: out };
-}
-
-function lanczos(x) {
-  const sinc = (value) => (value === 0 ? 1 : Math.sin(Math.PI * value) / (Math.PI * value));
-  return Math.abs(x) < 3 ? sinc(x) * sinc(x / 3) : 0;
-}
-
-function transposed({ width, height, values }) {
-  return {
-    width: height,
-    height: width,
-    values: values.map((_, index) => values[(index % height) * width + Math.floor(index / height)]),
-  };
+function weightedSum(weights, value) {
+  let sum = 0;
+  for (const [sample, weight] of weights) sum += weight * value(sample);
+  return sum;
 }
 
 // An example with strokes on it: each pixel has the mean ink of its square, or its own if more.

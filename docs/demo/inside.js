@@ -28,7 +28,7 @@ function partCard({ from, window, weights, sum }, largest, range, first) {
   const card = element("div", { class: "part" }, element("h4", {}, name));
   card.append(numberGrid(window, onSigned(range), `inputs of ${name}`));
   if (weights) {
-    card.append("×", numberGrid(weights, onSigned(largest), `kernel for ${name}`));
+    card.append(element("span", {}, "×"), numberGrid(weights, onSigned(largest), `kernel for ${name}`));
     card.append(element("output", {}, `= ${signed(sum, 3)}`));
   }
   return card;

@@ -5,7 +5,7 @@ const networks = DATA.networks.map(decodeNetwork);
 const examples = DATA.examples.map(({ pixels, ...rest }) => ({ ...rest, pixels: decodeBytes(pixels) }));
 const ranges = networks.map((network) => rangesOf(network, examples.map(({ pixels }) => pixels)));
 
-let ink = new Float32Array(PAPER * PAPER);
+let ink = inkOf([]);
 let maps = []; // elements: [column][channel]
 let current = null; // what the last frame computed: {pixels, place, input, outputs, shares}
 let pointed = null; // the pixel that is pointed at: {column, channel, y, x}
