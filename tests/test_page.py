@@ -86,7 +86,7 @@ def written(hand, digit):
         padded = np.concatenate([knots[:1], knots, knots[-1:]])
         stroke = [knots[0]]
         for before, start, end, after in zip(padded, padded[1:], padded[2:], padded[3:]):
-            for t in (1 / 3, 2 / 3, 1):  # Catmull and Rom's cubic
+            for t in (1 / 2, 1):  # Catmull and Rom's cubic
                 stroke.append(
                     start
                     + t / 2 * (end - before)
@@ -152,6 +152,20 @@ def test_the_page_is_what_its_sources_make(demo):
 
 
 
+@pytest.mark.real
+def test_the_examples_are_test_images_and_some_are_misread(demo, real_root):
+    test = utils.load_mnist(utils.find_mnist(real_root), train=False, transform=None)
+    examples = json.loads(demo.EXAMPLES.read_text())
+    assert len(examples) == 8
+    indices = [example["index"] for example in examples]
+    assert [example["pixels"] for example in examples] == [encoded(test.data[n]) for n in indices]
+    labels = test.targets[indices]
+    assert [example["label"] for example in examples] == labels.tolist()
+    with torch.no_grad():
+        guesses = demo.trained_nets()[0](normalise(test.data[indices])).argmax(dim=1)
+    assert 2 <= (guesses != labels).sum() <= 6
+
+
 # --- The same numbers as torch ---------------------------------------------------------------------
 
 
@@ -186,14 +200,20 @@ def test_every_feature_map_of_20_digits(open_page, demo, sample):
         with torch.no_grad():
             net(normalise(sample[:20]))
         for digit in range(20):
-            ours = page.evaluate(
-                """([number, text]) => forward(networks[number], inputOf(decodeBytes(text)))
-                    .map(({ values }) => Array.from(values))""",
+            sizes, text = page.evaluate(
+                """([number, text]) => {
+                    const outputs = forward(networks[number], inputOf(decodeBytes(text)));
+                    const bytes = outputs.flatMap(({ values }) => [...new Uint8Array(values.buffer)]);
+                    const sizes = outputs.map(({ values }) => values.length);
+                    return [sizes, base64Url(bytes)];
+                }""",
                 [number, encoded(sample[digit])],
             )
-            assert len(ours) == len(theirs)
-            for here, there in zip(ours, theirs, strict=True):
-                torch.testing.assert_close(torch.tensor(here), there[digit], rtol=1e-4, atol=1e-4)
+            values = torch.frombuffer(
+                bytearray(base64.urlsafe_b64decode(text + "==")), dtype=torch.float32
+            )
+            for ours, layer in zip(values.split(sizes), theirs, strict=True):
+                torch.testing.assert_close(ours, layer[digit], rtol=1e-4, atol=1e-4)
 
 
 def test_what_a_pixel_sees(open_page, demo):
@@ -234,6 +254,7 @@ def test_the_28x28_image_of_drawn_strokes(open_page, scheme):
     drawings = [written(hand, digit) for hand, digit in EVERY_DIGIT]
     drawings += [[generator.uniform(5, 95, (n, 2))] for n in range(2, 12)]
     drawings += [[generator.uniform(45, 60, (n, 2))] for n in range(1, 11)]
+    differences = []
     for strokes in drawings:
         units = [np.rint(stroke * 2.52).astype(int).tolist() for stroke in strokes]
         seen, url = page.evaluate(
@@ -247,7 +268,8 @@ def test_the_28x28_image_of_drawn_strokes(open_page, scheme):
         )
         image = Image.open(io.BytesIO(base64.b64decode(url.split(",")[1])))
         expected = predict.to_mnist(image).int()
-        assert (torch.tensor(seen).view(28, 28) - expected).abs().max() <= 4
+        differences.append((torch.tensor(seen).view(28, 28) - expected).abs().max().item())
+    assert max(differences) <= 4, differences
 
 
 # --- By hand -----------------------------------------------------------------------------------------

@@ -114,18 +114,16 @@ function planCurve() {
     paintCurves(byId("shifts").querySelector("svg"), [], drawing.choices.right);
     return;
   }
-  const { right, down, degrees } = drawing.choices;
-  const pixels = current.form.pixels;
-  const digit =
-    drawing.example === null
-      ? ranked(probabilities(network(), moved(pixels, 0, 0, degrees)))[0]
-      : examples[drawing.example].label;
+  const { net, right, down, degrees } = drawing.choices;
+  const { pixels } = current.form;
+  const read = (number, shift) => probabilities(networks[number], moved(pixels, shift, down, degrees));
   const curves = networks.map(({ name }) => ({ name, shares: [] }));
-  const jobs = networks.flatMap((net, number) => SHIFTS.map((shift) => [net, number, shift]));
+  const jobs = networks.flatMap((_, number) => SHIFTS.map((shift) => [number, shift]));
+  let digit = drawing.example === null ? null : examples[drawing.example].label;
   const work = () => {
-    const [net, number, shift] = jobs.shift();
-    const shares = probabilities(net, moved(pixels, shift, down, degrees));
-    curves[number].shares.push([shift, shares[digit]]);
+    digit ??= ranked(read(net, 0))[0]; // of a drawing, what is read without a shift counts as right
+    const [number, shift] = jobs.shift();
+    curves[number].shares.push([shift, read(number, shift)[digit]]);
     if (jobs.length) {
       curveTimer = setTimeout(work, 0);
     } else {

@@ -42,7 +42,7 @@ function probabilities(network, pixels, off) {
 // Adds to output map `to` the input map `from`, weighted by the kernel that starts at `offset`.
 function addWeighted(layer, weights, offset, input, from, values, to) {
   const { kernel, stride, padding, size } = layer;
-  const reach = input.size - 1 + padding;
+  const inputs = input.values, reach = input.size - 1 + padding;
   for (let ky = 0; ky < kernel; ky++) {
     for (let kx = 0; kx < kernel; kx++) {
       const weight = weights[offset + ky * kernel + kx];
@@ -51,10 +51,11 @@ function addWeighted(layer, weights, offset, input, from, values, to) {
       const bottom = Math.min(size, Math.floor((reach - ky) / stride) + 1);
       const right = Math.min(size, Math.floor((reach - kx) / stride) + 1);
       for (let y = top; y < bottom; y++) {
-        const row = (from * input.size + y * stride + ky - padding) * input.size + kx - padding;
-        const out = (to * size + y) * size;
-        for (let x = left; x < right; x++) {
-          values[out + x] += weight * input.values[row + x * stride];
+        let at = (from * input.size + y * stride + ky - padding) * input.size + kx - padding;
+        at += left * stride;
+        const end = (to * size + y) * size + right;
+        for (let out = end - right + left; out < end; out++, at += stride) {
+          values[out] += weight * inputs[at];
         }
       }
     }
@@ -84,15 +85,16 @@ const LAYERS = {
   },
 
   max(layer, weights, input) {
-    return pooled(layer, input, (window) => Math.max(...window));
+    return pooled(layer, input, -Infinity, (most, value) => (value > most ? value : most));
   },
 
   mean(layer, weights, input) {
-    return pooled(layer, input, (window) => window.reduce((a, b) => a + b, 0) / window.length);
+    const area = layer.kernel * layer.kernel;
+    return pooled(layer, input, 0, (sum, value) => sum + value).map((sum) => sum / area);
   },
 
   relu(layer, weights, input) {
-    return input.values.map((value) => Math.max(value, 0));
+    return input.values.map((value) => (value > 0 ? value : 0));
   },
 
   norm(layer, weights, input) {
@@ -115,12 +117,19 @@ function normOf(layer, weights, channel) {
   return { mean: at("mean"), std, weight: at("weight"), bias: at("bias") };
 }
 
-function pooled(layer, input, reduce) {
-  const { channels, size } = layer;
+// Reduces every window of an input map, without padding, to one value.
+function pooled(layer, input, initial, reduce) {
+  const { channels, size, kernel, stride } = layer;
   const values = new Float32Array(channels * size * size);
   for (let index = 0; index < values.length; index++) {
     const x = index % size, y = Math.floor(index / size) % size;
-    values[index] = reduce(windowOf(layer, input, Math.floor(index / size / size), y, x));
+    const begin = (Math.floor(index / size / size) * input.size + y * stride) * input.size;
+    let value = initial;
+    for (let ky = 0; ky < kernel; ky++) {
+      const row = begin + ky * input.size + x * stride;
+      for (let kx = 0; kx < kernel; kx++) value = reduce(value, input.values[row + kx]);
+    }
+    values[index] = value;
   }
   return values;
 }
