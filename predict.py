@@ -4,6 +4,7 @@ Each image, of any size, ink dark or light, is brought to MNIST's form and read 
 Net5. --picture FILE keeps what the network saw.
 """
 
+import math
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from PIL import Image, ImageOps
 
 import hubconf
+import photo
 import plots
 from options import OneLineParser
 from recipes import MEAN, STD
@@ -20,66 +22,59 @@ SIDE, BOX = 28, 20  # pixels: MNIST's images, and the box that its digits fit in
 UNREADABLE = (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError)  # PIL's
 
 
-def ink_of(image):
-    """Return how much ink there is at each pixel of a PIL image, float (height, width) in [0, 1].
+def nearest(number):
+    """Round half up, as JavaScript does: int."""
+    return math.floor(number + 0.5)
 
-    The paper is the median of the border, the ink whatever is on that side of it, darker or
-    lighter, where most contrast lies. Large images are reduced to about 1,000 pixels a side.
-    Raises ValueError for an image of one shade.
+
+def resampling(pixels, samples):
+    """Return the matrix (pixels, samples) that resamples a row of samples to that many pixels.
+
+    A triangle filter, one pixel to each side (one sample where it enlarges); every row sums to 1.
     """
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray(np.asarray(image).astype(np.float32))
-    elif image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = on_paper(image.convert("RGBA"))
-    elif image.mode not in ("I", "F"):
-        image = image.convert("L")
-    image = image.convert("F").reduce(max(1, max(image.size) // 1000))
-    shades = np.asarray(image, dtype=np.float64)
-    if not np.isfinite(shades).all():
-        raise ValueError("expected finite shades, got NaN or infinity")
-    border = np.concatenate([shades[0], shades[-1], shades[:, 0], shades[:, -1]])
-    difference = shades - np.median(border)
-    darker, lighter = np.maximum(-difference, 0), np.maximum(difference, 0)
-    ink = darker if (darker**2).sum() >= (lighter**2).sum() else lighter
-    if ink.max() <= 0.05 * np.abs(shades).max():
-        raise ValueError("expected a digit, got an image of one shade")
-    full = np.quantile(ink[ink > ink.max() / 2], 0.5)  # of the pixels that are surely ink
-    return np.clip((ink / full - 0.2) / 0.7, 0, 1)  # shadows of the paper fall below, strokes fill
+    scale = samples / pixels
+    centres = (np.arange(pixels) + 0.5) * scale
+    distance = np.abs(np.arange(samples) + 0.5 - centres[:, None]) / max(scale, 1)
+    weights = np.maximum(1 - distance, 0)
+    return weights / weights.sum(axis=1, keepdims=True)
 
 
-def on_paper(image):
-    """Return an RGBA image on white where what is drawn is dark, on black where it is light."""
-    *_, alpha = image.split()
-    shades = np.asarray(image.convert("L"), dtype=np.float64)
-    weights = np.asarray(alpha, dtype=np.float64)
-    dark = (shades * weights).sum() <= 127.5 * weights.sum()
-    paper = Image.new("RGBA", image.size, "white" if dark else "black")
-    return Image.alpha_composite(paper, image).convert("L")
+def mnist_form(ink):
+    """Bring ink, float (height, width) in [0, 1], to MNIST's form: uint8 (28, 28), white on black.
+
+    As the makers of the set did (LeCun, Cortes and Burges, "The MNIST database"), in five steps:
+    crop to the rows and columns with ink above 0.5; resample, with proportions kept, so that the
+    longer side has 20 pixels and the other one max(1, nearest(20 * shorter / longer)); divide by
+    the maximum; put the centre of mass as near to pixel (14, 14) as whole pixels allow, without
+    leaving the frame; multiply by 255 and round. Raises ValueError without ink above 0.5, or where
+    the maximum before the division is below 0.25.
+    """
+    rows, columns = np.flatnonzero(ink.max(axis=1) > 0.5), np.flatnonzero(ink.max(axis=0) > 0.5)
+    if not len(rows):
+        raise ValueError("expected a digit, got no ink")
+    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = (max(1, nearest(BOX * side / max(ink.shape))) for side in ink.shape)
+    digit = resampling(height, ink.shape[0]) @ ink @ resampling(width, ink.shape[1]).T
+    if digit.max() < 0.25:
+        raise ValueError("expected a digit, got specks that vanish at 20x20 pixels")
+    digit /= digit.max()
+    top = nearest(SIDE / 2 - np.average(np.arange(height), weights=digit.sum(axis=1)))
+    left = nearest(SIDE / 2 - np.average(np.arange(width), weights=digit.sum(axis=0)))
+    top, left = min(max(top, 0), SIDE - height), min(max(left, 0), SIDE - width)
+    framed = np.zeros((SIDE, SIDE), dtype=np.uint8)
+    framed[top : top + height, left : left + width] = np.floor(255 * digit + 0.5)
+    return framed
 
 
 def to_mnist(image):
-    """Bring a PIL image of one digit to MNIST's form: uint8 (28, 28), white on black.
+    """Bring a PIL image of one digit to MNIST's form: uint8 tensor (28, 28), white on black.
 
-    As the makers of the set did (LeCun, Cortes and Burges, "The MNIST database"): the digit is
-    fitted into 20x20 pixels with its proportions kept, and its centre of mass put at pixel 14, 14.
-    Raises ValueError for an image without a digit.
+    Raises ValueError for an image without a digit, or with several.
     """
-    ink = ink_of(image)
-    rows, columns = np.flatnonzero(ink.max(axis=1) > 0.5), np.flatnonzero(ink.max(axis=0) > 0.5)
-    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    height, width = (max(1, round(BOX * side / max(ink.shape))) for side in ink.shape)
-    digit = Image.fromarray((255 * ink).astype(np.uint8))
-    digit = digit.resize((width, height), Image.Resampling.LANCZOS)
-    pixels = np.asarray(digit, dtype=np.float64)
-    if pixels.max() < 64:
-        raise ValueError("expected a digit, got specks that vanish at 20x20 pixels")
-    top = round(SIDE / 2 - np.average(np.arange(height), weights=pixels.sum(axis=1)))
-    left = round(SIDE / 2 - np.average(np.arange(width), weights=pixels.sum(axis=0)))
-    top, left = np.clip(top, 0, SIDE - height), np.clip(left, 0, SIDE - width)
-    framed = np.zeros((SIDE, SIDE), dtype=np.uint8)
-    framed[top : top + height, left : left + width] = pixels
-    return torch.from_numpy(framed)
+    digits = photo.find_digits(image)
+    if len(digits) > 1:
+        raise ValueError(f"found {len(digits)} digits: one per image, or --split")
+    return torch.from_numpy(mnist_form(digits[0].ink))
 
 
 @torch.no_grad()
