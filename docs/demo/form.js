@@ -37,8 +37,8 @@ function mnistForm(ink) {
   const { top, left, width, height } = boxOf(ink);
   if (width <= 0) return null;
   const longest = Math.max(width, height);
-  const columns = resampling(Math.max(1, Math.round((BOX * width) / longest)), width);
-  const rows = resampling(Math.max(1, Math.round((BOX * height) / longest)), height);
+  const columns = resampling(Math.max(1, nearest((BOX * width) / longest)), width);
+  const rows = resampling(Math.max(1, nearest((BOX * height) / longest)), height);
   const narrow = Array.from({ length: height }, (_, y) => {
     const start = (top + y) * PAPER + left;
     return columns.map((weights) => weightedSum(weights, (x) => ink[start + x]));
@@ -54,11 +54,11 @@ function mnistForm(ink) {
     massY += value * y;
   }));
   const corner = (moment, length) =>
-    Math.max(0, Math.min(SIDE - length, Math.round(SIDE / 2 - moment / mass)));
+    Math.max(0, Math.min(SIDE - length, nearest(SIDE / 2 - moment / mass)));
   const cornerX = corner(massX, columns.length), cornerY = corner(massY, rows.length);
   const pixels = new Uint8Array(SIDE * SIDE);
   digit.forEach((row, y) => row.forEach((value, x) => {
-    pixels[(cornerY + y) * SIDE + cornerX + x] = Math.round((255 * value) / most);
+    pixels[(cornerY + y) * SIDE + cornerX + x] = nearest((255 * value) / most);
   }));
   const scale = longest / BOX;
   return { pixels, place: { left: left - cornerX * scale, top: top - cornerY * scale, scale } };
@@ -77,6 +77,11 @@ function boxOf(ink) {
     }
   }
   return { top, left, width: right - left + 1, height: bottom - top + 1 };
+}
+
+// Rounds half up; what rounding errors keep from a half counts as one.
+function nearest(value) {
+  return Math.floor(value + 0.5 + 1e-9);
 }
 
 // How a row of samples becomes so many pixels: for each, [sample, weight] pairs of a triangle filter.
