@@ -11,10 +11,12 @@ Net5 misreads.
 import argparse
 import base64
 import json
+import struct
 import sys
 from pathlib import Path
 
 import torch
+from torch import nn
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -39,75 +41,92 @@ def trained_nets():
     return [net5, net4.eval()]
 
 
+class Numbers:
+    """The numbers of a network, one behind the other; layers refer to them by offset."""
+
+    def __init__(self):
+        self.numbers, self.offsets = [], {}
+
+    def offset(self, tensor):
+        """Return where a tensor begins; one that layers share is stored once."""
+        key = tensor.data_ptr(), tensor.numel()
+        if key not in self.offsets:
+            self.offsets[key] = len(self.numbers)
+            self.numbers.extend(tensor.detach().flatten().tolist())
+        return self.offsets[key]
+
+    def encoded(self):
+        """Return base64 of little-endian float32."""
+        return base64.b64encode(struct.pack(f"<{len(self.numbers)}f", *self.numbers)).decode()
+
+
+def describe(layer, numbers, padding, size):
+    """Return what the page computes a layer with, and the layer's title.
+
+    `padding` is added to a convolution's own, `size` is the side of the layer's input in pixels.
+    Raises TypeError for a layer that the page does not know.
+    """
+
+    def window(kind, kernel, stride, padding=0):
+        return {"kind": kind, "kernel": kernel, "stride": stride, "padding": padding}
+
+    match type(layer).__name__:
+        case "Conv2d":
+            kernel = layer.kernel_size[0]
+            fields = window("conv", kernel, layer.stride[0], layer.padding[0] + padding)
+            fields |= {"weight": numbers.offset(layer.weight), "bias": numbers.offset(layer.bias)}
+            return fields, f"{kernel}×{kernel} convolution"
+        case "BlurPool2d":  # the same weights for every channel
+            fields = window("blur", layer.kernel_size, layer.stride, layer.padding)
+            return fields | {"weight": numbers.offset(layer.weights[0])}, "3×3 blur with stride 2"
+        case "MaxPool2d":
+            kernel, stride = layer.kernel_size, layer.stride
+            return window("max", kernel, stride), f"{kernel}×{kernel} maximum with stride {stride}"
+        case "AdaptiveAvgPool2d":
+            return window("mean", size, 1), f"mean of {size}×{size} pixels"
+        case "ReLU":
+            return {"kind": "relu"}, "ReLU"
+        case "BatchNorm2d":
+            tensors = {"weight": layer.weight, "bias": layer.bias}
+            tensors |= {"mean": layer.running_mean, "variance": layer.running_var}
+            fields = {name: numbers.offset(tensor) for name, tensor in tensors.items()}
+            return {"kind": "norm", "eps": layer.eps} | fields, "BatchNorm"
+    raise TypeError(f"expected a layer that the page can compute, got {layer}")
+
+
 def export_net(net):
     """Return a network as JSON can hold it: name, parameters, layers, columns and weights.
 
-    Each layer has its kind, output size and channels, and the input window that an output (y, x)
-    depends on: `field` pixels a side, starting at (start + jump * y, start + jump * x). A column is
-    what the page shows side by side: a convolution or pooling with its ReLU and BatchNorm. The
-    weights are base64 of little-endian float32; layers refer to them by offset, so that a shared
-    layer is stored once. Raises TypeError for a layer that the page cannot compute.
+    Each layer has its output size and channels, and the input window that an output (y, x) depends
+    on: `field` pixels a side, from pixel (start + jump * y, start + jump * x). A column is what the
+    page shows as one: a convolution or pooling with the ReLU and the BatchNorm behind it.
     """
-    numbers, offsets = [], {}
-
-    def stored(tensor):
-        """Return the offset of a tensor among the numbers."""
-        key = tensor.data_ptr(), tensor.numel()
-        if key not in offsets:
-            offsets[key] = len(numbers)
-            numbers.extend(tensor.detach().flatten().tolist())
-        return offsets[key]
-
-    layers, columns = [], []
-    start, jump, pad = 0, 1, 0
-    for name, layer, (height, _, channels), field in utils.trace(net):
-        kind = type(layer).__name__
-        if kind in ("Dropout", "Identity"):
+    numbers, layers, columns = Numbers(), [], []
+    start, jump, padding, size = 0, 1, 0, 28
+    for _, layer, (height, _, channels), field in utils.trace(net):
+        if isinstance(layer, (nn.Dropout, nn.Identity)):
             continue
-        if kind == "ZeroPad2d":  # becomes the padding of the convolution behind it
-            pad = layer.padding[0]
+        if isinstance(layer, nn.ZeroPad2d):  # becomes padding of the convolution behind it
+            padding = layer.padding[0]
             continue
-        entry = {"channels": channels, "size": height, "field": field}
-        if kind == "Conv2d":
-            size, padding = layer.kernel_size[0], layer.padding[0] + pad
-            entry |= {"kind": "conv", "kernel": size, "stride": layer.stride[0], "padding": padding}
-            entry |= {"weight": stored(layer.weight), "bias": stored(layer.bias)}
-            title = f"{size}×{size} convolution"
-        elif kind == "BlurPool2d":
-            entry |= {"kind": "blur", "kernel": 3, "stride": 2, "padding": 1}
-            entry |= {"weight": stored(layer.weights[0])}  # the same for every channel
-            title = "3×3 blur, every second pixel"
-        elif kind == "MaxPool2d":
-            size, stride = layer.kernel_size, layer.stride
-            entry |= {"kind": "max", "kernel": size, "stride": stride, "padding": 0}
-            title = f"largest of {size}×{size} pixels" + ", every second pixel" * (stride > 1)
-        elif kind == "AdaptiveAvgPool2d":
-            size = layers[-1]["size"]
-            entry |= {"kind": "mean", "kernel": size, "stride": 1, "padding": 0}
-            title = f"mean of {size}×{size} pixels"
-        elif kind == "ReLU":
-            entry |= {"kind": "relu"}
-        elif kind == "BatchNorm2d":
-            entry |= {"kind": "norm", "eps": layer.eps}
-            entry |= {"mean": stored(layer.running_mean), "variance": stored(layer.running_var)}
-            entry |= {"weight": stored(layer.weight), "bias": stored(layer.bias)}
+        fields, title = describe(layer, numbers, padding, size)
+        if "kernel" in fields:
+            start, jump = start - fields["padding"] * jump, jump * fields["stride"]
+            name = f"{fields['kind']} {fields['kernel']}×{fields['kernel']}"
+            columns.append({"name": name, "title": title, "first": len(layers)})
+            padding = 0
         else:
-            raise TypeError(f"expected layers that the page knows, got {name}: {layer}")
-        if "kernel" in entry:
-            start, jump, pad = start - entry["padding"] * jump, jump * entry["stride"], 0
-            columns.append({"name": f"{entry['kind']} {entry['kernel']}×{entry['kernel']}"})
-            columns[-1] |= {"title": title, "first": len(layers)}
-        else:
-            columns[-1]["title"] += ", " + type(layer).__name__.removesuffix("2d")
+            columns[-1]["title"] += f", {title}"
         columns[-1]["last"] = len(layers)
-        layers.append(entry | {"start": start, "jump": jump})
-    blob = torch.tensor(numbers, dtype=torch.float32).numpy().astype("<f4").tobytes()
+        size = height
+        fields |= {"channels": channels, "size": size, "field": field, "start": start}
+        layers.append(fields | {"jump": jump})
     return {
         "name": type(net).__name__,
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "columns": columns,
         "layers": layers,
-        "weights": base64.b64encode(blob).decode(),
+        "weights": numbers.encoded(),
     }
 
 

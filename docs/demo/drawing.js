@@ -62,8 +62,16 @@ function readHash(hash) {
     const value = Math.round(Number(fields.get(name)));
     if (Math.abs(value) <= limit) drawing.choices[name] = value;
   }
-  const switches = (fields.get("off") ?? "").match(/\d+\.\d+/g) ?? [];
-  drawing.off = new Set(switches.map((pair) => pair.replace(".", ":")));
+  const switches = (fields.get("off") ?? "").replaceAll(".", ":").split("_");
+  const known = switchesOf(DATA.networks[drawing.choices.net]);
+  drawing.off = new Set(switches.filter((key) => known.includes(key)));
+}
+
+// The channels that can be switched off, as "layer:channel": those of every column but the last.
+function switchesOf({ columns, layers }) {
+  return columns.slice(0, -1).flatMap(({ last }) =>
+    Array.from({ length: layers[last].channels }, (_, channel) => `${last}:${channel}`),
+  );
 }
 
 function base64Url(bytes) {

@@ -272,8 +272,8 @@ function slide(on) {
 }
 
 function switchChannel({ column, channel }) {
-  if (column === network().columns.length - 1) return; // the ten outputs stay
   const key = `${network().columns[column].last}:${channel}`;
+  if (!switchesOf(network()).includes(key)) return;
   drawing.off.delete(key) || drawing.off.add(key);
   paintSwitches();
   refresh();
