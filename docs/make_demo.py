@@ -30,6 +30,7 @@ EXAMPLES = SOURCES / "examples.json"
 SCRIPTS = ("network.js", "form.js", "drawing.js", "colours.js", "maps.js", "answer.js")
 SCRIPTS += ("inside.js", "main.js")
 READ, MISREAD = 4, 4  # how many examples of each kind
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def trained_nets():
@@ -75,15 +76,17 @@ def describe(layer, numbers, padding, size):
             kernel = layer.kernel_size[0]
             fields = window("conv", kernel, layer.stride[0], layer.padding[0] + padding)
             fields |= {"weight": numbers.offset(layer.weight), "bias": numbers.offset(layer.bias)}
-            return fields, f"{kernel}×{kernel} convolution"
+            return fields, f"{kernel}{TIMES}{kernel} convolution"
         case "BlurPool2d":  # the same weights for every channel
             fields = window("blur", layer.kernel_size, layer.stride, layer.padding)
-            return fields | {"weight": numbers.offset(layer.weights[0])}, "3×3 blur with stride 2"
+            title = f"{layer.kernel_size}{TIMES}{layer.kernel_size} blur with stride {layer.stride}"
+            return fields | {"weight": numbers.offset(layer.weights[0])}, title
         case "MaxPool2d":
             kernel, stride = layer.kernel_size, layer.stride
-            return window("max", kernel, stride), f"{kernel}×{kernel} maximum with stride {stride}"
+            title = f"{kernel}{TIMES}{kernel} maximum with stride {stride}"
+            return window("max", kernel, stride), title
         case "AdaptiveAvgPool2d":
-            return window("mean", size, 1), f"mean of {size}×{size} pixels"
+            return window("mean", size, 1), f"mean of {size}{TIMES}{size} pixels"
         case "ReLU":
             return {"kind": "relu"}, "ReLU"
         case "BatchNorm2d":
@@ -112,7 +115,7 @@ def export_net(net):
         fields, title = describe(layer, numbers, padding, size)
         if "kernel" in fields:
             start, jump = start - fields["padding"] * jump, jump * fields["stride"]
-            name = f"{fields['kind']} {fields['kernel']}×{fields['kernel']}"
+            name = f"{fields['kind']} {fields['kernel']}{TIMES}{fields['kernel']}"
             columns.append({"name": name, "title": title, "first": len(layers)})
             padding = 0
         else:

@@ -5,6 +5,8 @@ import io
 import json
 import re
 import shutil
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch import nn
 
 import predict
 import utils
-from recipes import MEAN, STD, normalised
+from recipes import MEAN, STD
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 HANDWRITING = json.loads((Path(__file__).parent / "handwriting.json").read_text())
@@ -79,13 +81,15 @@ def encoded(images):
 
 
 def written(hand, digit):
-    """Return a digit's strokes as points (x, y), per cent of the paper, smooth between its knots."""
+    """Return a digit's strokes: points (x, y) in per cent of the paper, smooth between knots."""
     strokes = []
     for text in HANDWRITING[hand][digit].split(";"):
         knots = np.array([[float(n) for n in knot.split(",")] for knot in text.split()])
         padded = np.concatenate([knots[:1], knots, knots[-1:]])
         stroke = [knots[0]]
-        for before, start, end, after in zip(padded, padded[1:], padded[2:], padded[3:]):
+        for before, start, end, after in zip(
+            *(padded[n : n - 3 or None] for n in range(4)), strict=True
+        ):
             for t in (1 / 2, 1):  # Catmull and Rom's cubic
                 stroke.append(
                     start
@@ -142,7 +146,7 @@ def answer(page):
     return page.inner_text("#first"), page.locator("#bars output").all_inner_texts()
 
 
-# --- The file ---------------------------------------------------------------------------------------
+# --- The file ------------------------------------------------------------------------------------
 
 
 def test_the_page_is_what_its_sources_make(demo):
@@ -164,7 +168,7 @@ def test_the_examples_are_test_images_and_some_are_misread(demo, real_root):
     assert 2 <= (guesses != labels).sum() <= 6
 
 
-# --- The same numbers as torch ---------------------------------------------------------------------
+# --- The same numbers as torch -------------------------------------------------------------------
 
 
 def test_log_probabilities_of_1000_digits(open_page, demo, sample):
@@ -187,6 +191,11 @@ def test_log_probabilities_of_1000_digits(open_page, demo, sample):
         torch.testing.assert_close(torch.tensor(ours), theirs, rtol=0, atol=1e-4)
 
 
+def keep(outputs, module, inputs, output):
+    """Keep a module's output: a forward hook."""
+    outputs.append(output)
+
+
 def test_every_feature_map_of_20_digits(open_page, demo, sample):
     page = open_page()
     for number, net in enumerate(demo.trained_nets()):
@@ -194,16 +203,16 @@ def test_every_feature_map_of_20_digits(open_page, demo, sample):
         for module in net.modules():
             silent = (nn.Dropout, nn.Identity, nn.ZeroPad2d)
             if not any(module.children()) and not isinstance(module, silent):
-                module.register_forward_hook(lambda *call: theirs.append(call[2].flatten(1)))
+                module.register_forward_hook(partial(keep, theirs))
         with torch.no_grad():
             net(normalise(sample[:20]))
         for digit in range(20):
             sizes, text = page.evaluate(
                 """([number, text]) => {
                     const outputs = forward(networks[number], inputOf(decodeBytes(text)));
-                    const bytes = outputs.flatMap(({ values }) => [...new Uint8Array(values.buffer)]);
+                    const buffers = outputs.map(({ values }) => new Uint8Array(values.buffer));
                     const sizes = outputs.map(({ values }) => values.length);
-                    return [sizes, base64Url(bytes)];
+                    return [sizes, base64Url(buffers.flatMap((bytes) => [...bytes]))];
                 }""",
                 [number, encoded(sample[digit])],
             )
@@ -211,7 +220,7 @@ def test_every_feature_map_of_20_digits(open_page, demo, sample):
                 bytearray(base64.urlsafe_b64decode(text + "==")), dtype=torch.float32
             )
             for ours, layer in zip(values.split(sizes), theirs, strict=True):
-                torch.testing.assert_close(ours, layer[digit], rtol=1e-4, atol=1e-4)
+                torch.testing.assert_close(ours, layer[digit].flatten(), rtol=1e-4, atol=1e-4)
 
 
 def test_what_a_pixel_sees(open_page, demo):
@@ -223,13 +232,14 @@ def test_what_a_pixel_sees(open_page, demo):
         outputs = []
         for module in net.modules():
             if isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)):
-                module.register_forward_hook(lambda *call: outputs.append(call[2][:, 0].isnan()))
+                module.register_forward_hook(partial(keep, outputs))
         with torch.no_grad():
             net(images)
         for column, output in enumerate(outputs):
             size = output.shape[-1]
             for y, x in {(0, 0), (size // 2, size // 3), (size - 1, size - 1)}:
-                rows, columns = output[:, y, x].view(28, 28).nonzero().unbind(dim=1)
+                reached = output[:, 0, y, x].isnan().view(28, 28)
+                rows, columns = reached.nonzero().unbind(dim=1)
                 corners = page.evaluate(
                     """([number, place]) => {
                         const input = inputOf(new Uint8Array(784));
@@ -242,7 +252,7 @@ def test_what_a_pixel_sees(open_page, demo):
                 assert (corners[0], corners[2]) == tuple([int(n) for n in at] for at in expected)
 
 
-# --- The same image as predict.py --------------------------------------------------------------------
+# --- The same image as predict.py ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])  # 25 drawings each
@@ -273,7 +283,7 @@ def test_the_28x28_image_of_drawn_strokes(open_page, scheme):
     assert max(differences) <= 4, differences
 
 
-# --- By hand -----------------------------------------------------------------------------------------
+# --- By hand -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -455,7 +465,7 @@ def test_the_columns_are_the_tracer_s(open_page, demo):
     for number, net in enumerate(demo.trained_nets()):
         page.click(f"#nets label:nth-of-type({number + 1})")
         heads = page.locator(".head").evaluate_all("(heads) => heads.map((head) => head.innerText)")
-        shown = [re.search(r"(\d+)×(\d+)×(\d+)\s+RF (\d+)", head).groups() for head in heads]
+        shown = [re.search(r"(\d+)\W(\d+)\W(\d+)\s+RF (\d+)", head).groups() for head in heads]
         traced = {}
         for layer in utils.trace(net):  # the last layer of a row
             row = tuple(layer.name.split(".")[:2])
@@ -507,14 +517,14 @@ def test_inside_a_map(open_page, demo):
         for layer in features[6]:
             values.append(layer(values[-1]))
     window, kernel = inputs[0, :, y : y + 3, x : x + 3], features[6][0].weight[2]
-    results = [float(text.replace("−", "-")[1:]) for text in texts(page, "#steps output")]
+    results = [number(text) for text in texts(page, "#steps output")]
     torch.testing.assert_close(
         torch.tensor(results), torch.stack([v[0, 2, y, x] for v in values[1:]]), rtol=0, atol=6e-4
     )
-    sums = [float(text.replace("−", "-")[1:]) for text in texts(page, ".part output")]
+    sums = [number(text) for text in texts(page, ".part output")]
     expected = (window * kernel).sum(dim=(1, 2))
     torch.testing.assert_close(torch.tensor(sums), expected, rtol=0, atol=6e-4)
-    shown = [float(text.replace("−", "-")) for text in texts(page, ".numbers span")]
+    shown = [number(text) for text in texts(page, ".numbers span")]
     numbers = torch.stack([window.flatten(1), kernel.flatten(1)], dim=1).flatten()
     torch.testing.assert_close(torch.tensor(shown), numbers, rtol=0, atol=6e-3)
     page.click("#slide")
@@ -526,11 +536,16 @@ def test_inside_a_map(open_page, demo):
     assert not page.is_visible("#inside")
 
 
+def number(text):
+    """Return the number that the page shows, with or without an equals sign."""
+    return float(text.lstrip("= ").replace("\N{MINUS SIGN}", "-"))
+
+
 def texts(page, selector):
     return page.locator(selector).all_inner_texts()
 
 
-# --- For people ------------------------------------------------------------------------------------
+# --- For people ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("options", [LAPTOP, PHONE], ids=["laptop", "phone"])
@@ -560,7 +575,7 @@ def test_sections_do_not_cover_one_another(open_page):
     page = open_page()
     draw(page, written("round", 8))
     boxes = [page.locator(name).bounding_box() for name in ("#hand", "#layers", "#answer")]
-    for left, right in zip(boxes, boxes[1:], strict=False):
+    for left, right in pairwise(boxes):
         assert left["x"] + left["width"] <= right["x"]
     columns = page.locator(".column").evaluate_all(
         "(all) => all.map((one) => [one.getBoundingClientRect(), one.scrollWidth])"
