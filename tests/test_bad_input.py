@@ -79,7 +79,7 @@ CALLS = [
     (lambda root: fit(checkpoint=root / "no" / "c.pt"), FileNotFoundError, "expected a folder for"),
     (lambda root: data(root, seed=2**64), ValueError, "seed of at most 9223372036854775807, got"),
     (lambda root: data(root, batch_size=10**30), ValueError, "batch_size of at most 92233720"),
-    (lambda root: utils.infer(Linear(), "cpu", empty()), ValueError, "at least one batch"),
+    (lambda root: utils.predict(Linear(), "cpu", empty()), ValueError, "at least one batch"),
     (lambda root: networks.Net1()(torch.zeros(1, 28, 28)), ValueError, "got (1, 28, 28)"),
     (lambda root: networks.Net5()(torch.zeros(2, 1, 28, 28).long()), TypeError, "got torch.int64"),
     (lambda root: networks.Net5()(None), TypeError, "tensor, got NoneType"),

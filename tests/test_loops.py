@@ -100,7 +100,7 @@ def test_evaluation_weighs_images_not_batches(capsys):
     )
 
 
-@pytest.mark.parametrize("evaluate", [utils.test_model, utils.test_model_plateau, utils.infer])
+@pytest.mark.parametrize("evaluate", [utils.test_model, utils.test_model_plateau, utils.predict])
 def test_evaluation_leaves_weights_and_buffers_untouched(evaluate):
     net = networks.Net4()
     before = copy.deepcopy(net.state_dict())

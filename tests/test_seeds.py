@@ -205,7 +205,7 @@ def test_an_interrupted_run_goes_on(run_of, monkeypatch):
 
 def test_validation_leaves_the_test_set_out(run_of, monkeypatch):
     tested = []
-    infer = utils.infer
+    infer = utils.predict
 
     def spy(net, device, loader):
         tested.append(loader)

@@ -1,0 +1,178 @@
+"""Fill in the figures of README.md and docs/ from the results files.
+
+    python benchmarks/tables.py
+
+A figure or table stands between markers: <!-- NAME.FIELD -->99.59<!-- end -->. NAME is a file in
+results/, FIELD one of `field`'s; a NAME without FIELD is one of BLOCKS. A test generates all of
+them again and expects no change.
+"""
+
+import json
+import re
+import statistics
+from pathlib import Path
+
+import speed as speed_benchmark
+import time_to_target as target_benchmark
+from seeds import HEADER, HERE, RESULTS, caption, row
+
+import experiments
+import plots
+import utils
+from history import epoch_line
+
+REPOSITORY = HERE.parent
+MARKED = re.compile(r"(<!-- ([\w.-]+) -->)(.*?)(<!-- end -->)", re.DOTALL)
+PATH = (  # network, experiment in results/steps, why
+    ("Net1", "1.1", "The skeleton: 3x3 convolutions, two poolings, global average pooling"),
+    ("Net2", "2.1", "Fewer channels; BatchNorm makes the first epoch count"),
+    ("Net3", "2.2", "Dropout 0.05 narrows the gap between training and test"),
+    ("Net4", "2.3", "1x1 convolutions mix channels cheaply: under 8,000"),
+    ("Net5", "3.5", "Anti-aliased pooling, warped images, one cycle, EMA"),
+)
+SUMMARY = (  # network and recipe, file, how it differs
+    ("Net4, the exercise's recipe", "net4-plateau"),
+    ("Net4, a plateau that acts", "net4-dropout0-tuned_plateau"),
+    ("**Net5, `best`**", "net5-best"),
+    ("Net5, `quick`", "net5-quick"),
+    ("Net6, `small`", "net6-small"),
+)
+DETAILS = (
+    ("Net4, `plateau`: the exercise's", "net4-plateau"),
+    ("Net4, `plateau`, stepped by a validation split", "net4-plateau-val-driven"),
+    ("Net4 without dropout, `tuned_plateau`", "net4-dropout0-tuned_plateau"),
+    ("Net4 without dropout, `best`", "net4-dropout0-best"),
+    ("Net5, `best`", "net5-best"),
+    ("Net5 of width 8, `best`", "net5-width8-best"),
+    ("Net5, `quick`", "net5-quick"),
+    ("Net6, `small`", "net6-small"),
+)
+
+
+def load(name):
+    """Return the summary of a sweep in results/."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def table(header, alignment, rows):
+    """Return a Markdown table of cells."""
+    lines = [header, alignment, *rows]
+    return "\n".join("| " + " | ".join(map(str, cells)) + " |" for cells in lines)
+
+
+def path():
+    """Return the table of the networks, a reason for each; one seed, as the notebooks ran it."""
+    kept = {name.split()[0]: rest for name, *rest in experiments.kept(RESULTS / "steps")}
+    rows = []
+    for net, experiment, why in PATH:
+        parameters, history = kept[experiment]
+        notebook = f"[{net}](S7_Step{experiment[0]}.ipynb)"
+        rows.append((notebook, f"{parameters:,}", f"{history.accuracy[-1]:.2f}", why))
+    header = ("network", "parameters", "test accuracy, %", "why")
+    return table(header, ("---", "---:", "---:", "---"), rows)
+
+
+def summary():
+    """Return the README's table of results: last epoch, mean and standard deviation over seeds."""
+    rows = []
+    for title, name in SUMMARY:
+        t = load(name)
+        accuracy = f"{t['mean']:.2f} ± {t['std']:.2f}"
+        rows.append((title, f"{t['parameters']:,}", t["epochs"], len(t["seeds"]), accuracy))
+    header = ("network, recipe", "parameters", "epochs", "seeds", "test accuracy, %")
+    return table(header, ("---", "---:", "---:", "---:", "---:"), rows)
+
+
+def details():
+    """Return every sweep on the test set, with its hardware and versions below."""
+    tables = [(title, load(name)) for title, name in DETAILS]
+    lines = HEADER + "\n".join(row(title, t) for title, t in tables)
+    return lines + "\n\n" + "\n".join(f"- {title}: {caption(t)}" for title, t in tables)
+
+
+def output():
+    """Return what train.py prints, from the run of net5 with seed 1 that the results hold."""
+    result = json.loads((RESULTS / "net5-best" / "seed-1.json").read_text())
+    history = utils.History(**result["history"])
+    lists = {name: value for name, value in vars(history).items() if isinstance(value, list)}
+    lines = []
+    for epoch in (1, 2, 3, len(history)):
+        part = utils.History(history.source, **{name: v[:epoch] for name, v in lists.items()})
+        lines.append(epoch_line(part, len(history)))
+    lines[3:3] = ["..."]
+    return "```\n" + "\n".join(lines) + "\n```"
+
+
+def weights():
+    """Return the table of the weights that ship."""
+    entries = json.loads((REPOSITORY / "weights" / "metadata.json").read_text())
+    rows = [
+        (f"`{e['name']}`", f"{e['parameters']:,}", f"{e['test_accuracy']:.2f}", e["recipe"])
+        for e in entries
+    ]
+    header = ("weights", "parameters", "test accuracy, %", "recipe")
+    return table(header, ("---", "---:", "---:", "---"), rows)
+
+
+def speed():
+    """Return the table of speeds, with what it was measured on."""
+    return speed_benchmark.table(json.loads((HERE / "speed-cpu.json").read_text()))
+
+
+def time_to_target():
+    """Return the sentence of the time to the target."""
+    return target_benchmark.sentence(json.loads((HERE / "time-to-target-cpu.json").read_text()))
+
+
+BLOCKS = {
+    block.__name__: block
+    for block in (path, summary, details, output, weights, speed, time_to_target)
+}
+
+
+def field(name, field):
+    """Return one figure of a sweep as text."""
+    t = load(name)
+    values = {
+        "mean": lambda: f"{t['mean']:.2f}",
+        "std": lambda: f"{t['std']:.2f}",
+        "error": lambda: f"{t['std'] / len(t['seeds']) ** 0.5:.3f}",
+        "seeds": lambda: len(t["seeds"]),
+        "lowest": lambda: f"{t['minimum']:.2f}",
+        "parameters": lambda: f"{t['parameters']:,}",
+        "epochs": lambda: t["epochs"],
+        "minutes": lambda: f"{statistics.median(t['seconds']) / 60:.0f}",
+        "seconds": lambda: f"{statistics.median(t['seconds']):.0f}",
+        "loss": lambda: f"{statistics.mean(t['loss']):.4f}",
+    }
+    return str(values[field]())
+
+
+def fill(text):
+    """Return a text with everything between markers generated again."""
+
+    def generate(match):
+        start, name, _, end = match.groups()
+        if name in BLOCKS:
+            return f"{start}\n{BLOCKS[name]()}\n{end}"
+        return start + field(*name.rsplit(".", 1)) + end
+
+    return MARKED.sub(generate, text)
+
+
+def pages():
+    """Return the files that hold markers."""
+    return [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+
+def main():
+    """Fill in all pages, and draw the README's curves."""
+    for page in pages():
+        utils.write_atomically(page, fill(page.read_text()).encode())
+    result = json.loads((RESULTS / "net5-best" / "seed-1.json").read_text())
+    figure = plots.plot_history(utils.History(**result["history"]), "Net5, recipe best, seed 1")
+    figure.savefig(Path(REPOSITORY, "docs", "curves.png"), dpi=110)
+
+
+if __name__ == "__main__":
+    main()
