@@ -22,7 +22,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 import hubconf  # noqa: E402
-import utils  # noqa: E402
+from layers import trace  # noqa: E402
+from mnist import find_mnist, load_mnist  # noqa: E402
 from recipes import MEAN, STD  # noqa: E402
 
 PAGE, SOURCES = HERE / "index.html", HERE / "demo"
@@ -106,7 +107,7 @@ def export_net(net):
     """
     numbers, layers, columns = Numbers(), [], []
     start, jump, padding, size = 0, 1, 0, 28
-    for _, layer, (height, _, channels), field in utils.trace(net):
+    for _, layer, (height, _, channels), field in trace(net):
         if isinstance(layer, (nn.Dropout, nn.Identity)):
             continue
         if isinstance(layer, nn.ZeroPad2d):  # becomes padding of the convolution behind it
@@ -184,7 +185,7 @@ def main(arguments=None):
     )
     options = parser.parse_args(arguments)
     if options.choose_examples:
-        test = utils.load_mnist(utils.find_mnist(source="full"), train=False, transform=None)
+        test = load_mnist(find_mnist(source="full"), train=False, transform=None)
         chosen = choose_examples(trained_nets()[0], test.data, test.targets)
         EXAMPLES.write_text(json.dumps(chosen, indent=1) + "\n")
     text = page()

@@ -4,19 +4,21 @@ import base64
 import io
 import json
 import re
-import shutil
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+import make_demo
 import numpy as np
 import pytest
 import torch
+from browser import open_browser, settle
 from PIL import Image
 from torch import nn
 
 import predict
-import utils
+from layers import trace
+from mnist import find_mnist, load_mnist
 from recipes import MEAN, STD
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -26,26 +28,17 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 
 
 @pytest.fixture(scope="module")
-def demo():
-    return pytest.importorskip("make_demo")
-
-
-@pytest.fixture(scope="module")
 def browser():
-    """Debian's Chromium, or another that is installed; the tests skip where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("there is no browser: none of " + ", ".join(names))
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    """An installed browser; the tests skip where there is none."""
+    try:
+        with open_browser() as browser:
+            yield browser
+    except (FileNotFoundError, ModuleNotFoundError) as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture
-def open_page(browser, demo):
+def open_page(browser):
     """Open the page, `open_page(hash="", **LAPTOP)`; afterwards, nothing may have gone wrong."""
     contexts, complaints = [], []
 
@@ -55,8 +48,8 @@ def open_page(browser, demo):
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: complaints.append(request.url))
-        page.goto(demo.PAGE.as_uri() + hash)
-        complaints.remove(demo.PAGE.as_uri())
+        page.goto(make_demo.PAGE.as_uri() + hash)
+        complaints.remove(make_demo.PAGE.as_uri())
         return page
 
     yield opened
@@ -68,7 +61,7 @@ def open_page(browser, demo):
 @pytest.fixture(scope="module")
 def sample():
     """The 1,000 test digits of the sample: uint8 (1000, 28, 28)."""
-    return utils.load_mnist(utils.find_mnist(source="sample"), train=False, transform=None).data
+    return load_mnist(find_mnist(source="sample"), train=False, transform=None).data
 
 
 def normalise(images):
@@ -135,11 +128,6 @@ def draw_by_touch(page, strokes):
     settle(page)
 
 
-def settle(page):
-    """Wait until the frame that is due has been drawn."""
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)))")
-
-
 def answer(page):
     """Return what the page reads, and the probabilities that it shows as bars."""
     settle(page)
@@ -149,31 +137,31 @@ def answer(page):
 # --- The file ------------------------------------------------------------------------------------
 
 
-def test_the_page_is_what_its_sources_make(demo):
-    assert demo.PAGE.read_text("utf-8") == demo.page()
-    assert demo.PAGE.stat().st_size <= 250_000
+def test_the_page_is_what_its_sources_make():
+    assert make_demo.PAGE.read_text("utf-8") == make_demo.page()
+    assert make_demo.PAGE.stat().st_size <= 250_000
 
 
 @pytest.mark.real
-def test_the_examples_are_test_images_and_some_are_misread(demo, real_root):
-    test = utils.load_mnist(utils.find_mnist(real_root), train=False, transform=None)
-    examples = json.loads(demo.EXAMPLES.read_text())
+def test_the_examples_are_test_images_and_some_are_misread(real_root):
+    test = load_mnist(find_mnist(real_root), train=False, transform=None)
+    examples = json.loads(make_demo.EXAMPLES.read_text())
     assert len(examples) == 8
     indices = [example["index"] for example in examples]
     assert [example["pixels"] for example in examples] == [encoded(test.data[n]) for n in indices]
     labels = test.targets[indices]
     assert [example["label"] for example in examples] == labels.tolist()
     with torch.no_grad():
-        guesses = demo.trained_nets()[0](normalise(test.data[indices])).argmax(dim=1)
+        guesses = make_demo.trained_nets()[0](normalise(test.data[indices])).argmax(dim=1)
     assert 2 <= (guesses != labels).sum() <= 6
 
 
 # --- The same numbers as torch -------------------------------------------------------------------
 
 
-def test_log_probabilities_of_1000_digits(open_page, demo, sample):
+def test_log_probabilities_of_1000_digits(open_page, sample):
     page = open_page()
-    for number, net in enumerate(demo.trained_nets()):
+    for number, net in enumerate(make_demo.trained_nets()):
         ours = page.evaluate(
             """([number, text]) => {
                 const bytes = decodeBytes(text), read = [];
@@ -196,9 +184,9 @@ def keep(outputs, module, inputs, output):
     outputs.append(output)
 
 
-def test_every_feature_map_of_20_digits(open_page, demo, sample):
+def test_every_feature_map_of_20_digits(open_page, sample):
     page = open_page()
-    for number, net in enumerate(demo.trained_nets()):
+    for number, net in enumerate(make_demo.trained_nets()):
         theirs = []
         for module in net.modules():
             silent = (nn.Dropout, nn.Identity, nn.ZeroPad2d)
@@ -223,12 +211,12 @@ def test_every_feature_map_of_20_digits(open_page, demo, sample):
                 torch.testing.assert_close(ours, layer[digit].flatten(), rtol=1e-4, atol=1e-4)
 
 
-def test_what_a_pixel_sees(open_page, demo):
+def test_what_a_pixel_sees(open_page):
     """NaN in one pixel of the image reaches all outputs that depend on it, and no other."""
     page = open_page()
     images = torch.zeros(784, 1, 28, 28)
     images.view(784, 784).fill_diagonal_(torch.nan)
-    for number, net in enumerate(demo.trained_nets()):
+    for number, net in enumerate(make_demo.trained_nets()):
         outputs = []
         for module in net.modules():
             if isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)):
@@ -382,7 +370,7 @@ def test_a_damaged_link_does_no_harm(open_page, hash):
     assert answer(page)[0] == "0"
 
 
-def test_a_channel_that_is_switched_off(open_page, demo):
+def test_a_channel_that_is_switched_off(open_page):
     page = open_page()
     draw(page, written("round", 2))
     before = answer(page)
@@ -391,7 +379,7 @@ def test_a_channel_that_is_switched_off(open_page, demo):
     for channel in (0, 5, 7):
         first.nth(channel).click()
     settle(page)
-    net = demo.trained_nets()[0]
+    net = make_demo.trained_nets()[0]
 
     def without(module, inputs, output):
         output[:, [0, 5, 7]] = 0
@@ -435,17 +423,17 @@ def test_sliders_move_the_digit(open_page):
     assert page.evaluate(seen) == original.flatten().tolist()
 
 
-def test_the_networks_and_their_curves(open_page, demo):
+def test_the_networks_and_their_curves(open_page):
     page = open_page()
     page.click("#examples button:nth-child(4)")
-    page.wait_for_selector("#shifts polyline")
+    page.wait_for_selector("#shifts polyline", state="attached")
     label = page.evaluate("examples[3].label")
     assert f"of {label} " in page.inner_text("#shifts-caption")
     pixels = torch.tensor(page.evaluate("Array.from(examples[3].pixels)"), dtype=torch.uint8)
     padded = torch.zeros(28, 36, dtype=torch.uint8)
     padded[:, 4:-4] = pixels.view(28, 28)
     shifted = torch.stack([padded[:, 4 - shift : 32 - shift] for shift in range(-4, 5)])
-    for number, net in enumerate(demo.trained_nets()):
+    for number, net in enumerate(make_demo.trained_nets()):
         with torch.no_grad():
             expected = net(normalise(shifted)).exp()[:, label]
         points = page.get_attribute(f"#shifts polyline.net{number}", "points").split()
@@ -460,27 +448,27 @@ def test_the_networks_and_their_curves(open_page, demo):
         assert page.inner_text("#count") == f"{sum(p.numel() for p in net.parameters()):,}"
 
 
-def test_the_columns_are_the_tracer_s(open_page, demo):
+def test_the_columns_are_the_tracer_s(open_page):
     page = open_page()
-    for number, net in enumerate(demo.trained_nets()):
+    for number, net in enumerate(make_demo.trained_nets()):
         page.click(f"#nets label:nth-of-type({number + 1})")
         heads = page.locator(".head").evaluate_all("(heads) => heads.map((head) => head.innerText)")
         shown = [re.search(r"(\d+)\W(\d+)\W(\d+)\s+RF (\d+)", head).groups() for head in heads]
         traced = {}
-        for layer in utils.trace(net):  # the last layer of a row
+        for layer in trace(net):  # the last layer of a row
             row = tuple(layer.name.split(".")[:2])
             traced[row] = (*layer.output_size, layer.receptive_field)
         assert shown == [tuple(map(str, row)) for row in traced.values()]
         assert page.locator(".map").count() == sum(row[2] for row in traced.values())
 
 
-def test_pointing_at_a_map_marks_what_it_sees(open_page, demo):
+def test_pointing_at_a_map_marks_what_it_sees(open_page):
     page = open_page()
     draw(page, written("round", 5))
     page.locator(".map[data-column='5'][data-channel='3']").hover()
     assert page.locator("#kernels .kernel").count() == 6  # the channels of the layer before
     assert page.locator(".map.source").count() == 6
-    weight = demo.trained_nets()[0].features[5][0].weight[3, 0].detach().flatten()
+    weight = make_demo.trained_nets()[0].features[5][0].weight[3, 0].detach().flatten()
     colours = (
         page.locator("#kernels .kernel")
         .first.locator("i")
@@ -502,14 +490,14 @@ def field_of(page, name):
     return [tuple(float(n) for n in point.split(",")) for point in points]
 
 
-def test_inside_a_map(open_page, demo):
+def test_inside_a_map(open_page):
     page = open_page()
     page.click("#examples button:nth-child(1)")
     page.locator(".map[data-column='6'][data-channel='2']").click(position={"x": 5, "y": 5})
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
     y, x = page.evaluate("[pointed.y, pointed.x]")
-    features = demo.trained_nets()[0].features
+    features = make_demo.trained_nets()[0].features
     with torch.no_grad():
         images = torch.tensor(page.evaluate("Array.from(current.pixels)"), dtype=torch.uint8)
         inputs = features[:6](normalise(images.view(1, 28, 28)))
