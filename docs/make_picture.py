@@ -11,7 +11,7 @@ from make_demo import HERE, PAGE
 from PIL import Image
 
 PICTURE = HERE / "demo.gif"
-SIZE, COLOURS = (960, 600), 64
+SIZE, COLOURS = (920, 575), 96
 FIVE = (  # strokes, points (x, y) in per cent of the paper
     "38,18 37,26 36,34 35,42 42,40 50,40 58,43 64,49 66,57 65,66 60,74 53,80 44,82 36,81 28,77",
     "38,18 46,18 54,17 62,17 70,16",
@@ -38,14 +38,14 @@ def scenes(page):
     page.wait_for_selector("#shifts polyline", state="attached")
     yield 1500
     box = page.locator(".map[data-column='6'][data-channel='5']").bounding_box()
-    for step in range(8):
-        share = (step + 1) / 9
+    for step in range(6):
+        share = (step + 1) / 7
         page.mouse.move(box["x"] + share * box["width"], box["y"] + share * box["height"])
         yield 350
     page.mouse.down()
     page.mouse.up()
     yield 1200
-    for key in ["ArrowLeft"] * 4 + ["ArrowUp"] * 3:
+    for key in ["ArrowLeft"] * 3 + ["ArrowUp"] * 2:
         page.keyboard.press(key)
         yield 350
     yield 1200
@@ -63,7 +63,10 @@ def main():
             picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
             pictures.append(picture.resize(SIZE, Image.Resampling.LANCZOS))
             durations.append(duration)
-    palette = pictures[-2].quantize(COLOURS)
+    varied = Image.new("RGB", (SIZE[0], 3 * SIZE[1]))
+    for row, number in enumerate((len(pictures) // 2, -5, -2)):  # one palette for all
+        varied.paste(pictures[number], (0, row * SIZE[1]))
+    palette = varied.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=4)
     pictures = [picture.quantize(palette=palette, dither=0) for picture in pictures]
     options = {"save_all": True, "append_images": pictures[1:], "loop": 0, "optimize": True}
     pictures[0].save(PICTURE, duration=durations, **options)

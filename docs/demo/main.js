@@ -164,7 +164,7 @@ function paintProbe() {
     `<b>Layer ${pointed.column + 1}, map ${pointed.channel + 1}</b>: ${pixel.title}.<br>` +
     `Pixel in row ${pointed.y + 1}, column ${pointed.x + 1}: <b>${signed(pixel.value)}</b>; ` +
     `sees ${pixel.sees.side}×${pixel.sees.side} pixels.` +
-    (pixel.parts[0].weights ? "<br>Kernels: red below zero, white zero, blue above." : "");
+    (pixel.parts[0].weights ? "<br>Kernels: red negative, white zero, blue positive." : "");
 }
 
 function paintField({ sees }) {
