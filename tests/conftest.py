@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import utils
-from mnist import IDX_FILES
 from recipes import normalised
 
 REPOSITORY = Path(__file__).resolve().parent.parent
