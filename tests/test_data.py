@@ -274,8 +274,10 @@ def zeros(n):
 def test_another_data_set_is_not_called_mnist(sizes, tmp_path):
     write_mnist(tmp_path, *(zeros(n) for n in sizes))
     raw = tmp_path / "MNIST" / "raw"
-    with pytest.warns(UserWarning, match=re.escape(f"{raw} are not MNIST's, by their checksums")):
+    message = re.escape(f"{raw} are not MNIST's, by their checksums")
+    with pytest.warns(UserWarning, match=message) as caught:
         loaders = utils.data_loader(normalised(), normalised(), 64, root=tmp_path, device="cpu")
+    assert caught[0].filename == __file__
     assert [utils.source_of(loader) for loader in loaders[::2]] == ["unknown"] * 2
     assert [dataset.source for dataset in loaders[1::2]] == ["unknown"] * 2
     with pytest.raises(ValueError, match="does not hold the full MNIST"):
