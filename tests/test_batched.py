@@ -532,6 +532,12 @@ def test_a_running_iteration_is_left_as_it_was(digits):
         assert torch.equal(whole, torch.cat(parts))
 
 
+def test_reading_a_dataset_draws_nothing(digits):
+    before = torch.get_rng_state()
+    batched.DeviceLoader(digits(EVERYTHING), 64, generator=torch.Generator())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_an_unchanged_dataset_is_read_once(digits):
     loader = batched.DeviceLoader(digits(), 64)
     images = loader.images
