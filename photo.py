@@ -99,7 +99,7 @@ def without_noise(shades):
         shades = ndimage.median_filter(shades, (3, 3, 1))
     grey = shades.mean(axis=2)
     checks = grey[1:, 1:] - grey[1:, :-1] - grey[:-1, 1:] + grey[:-1, :-1]
-    noise = np.median(np.abs(checks)) / 2 / 0.6745
+    noise = np.median(np.abs(checks)) / 2 / 0.6745 if checks.size else 0.0
     width = noise / 8
     if width < 0.4:
         return shades, noise
