@@ -33,8 +33,8 @@ UNREADABLE = (OSError, ValueError, SyntaxError, MemoryError, Image.Decompression
 
 
 def nearest(number):
-    """Round half up, as JavaScript does: int."""
-    return math.floor(number + 0.5)
+    """Round half up: int. What rounding errors keep from a half counts as one."""
+    return math.floor(number + 0.5 + 1e-9)
 
 
 def resampling(pixels, samples):
