@@ -18,7 +18,7 @@ const keyboardPen = { point: [126, 126], down: false };
 
 const network = () => networks[drawing.choices.net];
 
-// --- A frame ----------------------------------------------------------------------------------
+// --- A frame -------------------------------------------------------------------------------------
 
 function refresh() {
   if (requested) return;
@@ -105,12 +105,13 @@ function paintAnswer() {
   byId("remark").textContent = shares ? remark(shares, whole, label) : "";
 }
 
-// --- The curve over shifts, computed when the pen rests ---------------------------------------------
+// --- When the pen rests: the curve over shifts, and the answer for a screen reader ---------------
 
 function planCurve() {
   clearTimeout(curveTimer);
   if (!current) {
     byId("shifts-caption").textContent = "How a shift changes the answer";
+    byId("spoken").textContent = "";
     paintCurves(byId("shifts").querySelector("svg"), [], drawing.choices.right);
     return;
   }
@@ -130,12 +131,13 @@ function planCurve() {
       byId("shifts-caption").textContent =
         `Probability of ${digit} in per cent, as the digit shifts sideways by pixels`;
       paintCurves(byId("shifts").querySelector("svg"), curves, right);
+      byId("spoken").textContent = `Read as ${byId("guess").innerText}`;
     }
   };
   curveTimer = setTimeout(work, 120);
 }
 
-// --- Pointing at a map ------------------------------------------------------------------------------
+// --- Pointing at a map ---------------------------------------------------------------------------
 
 function pointAt(place) {
   pointed = place;
@@ -223,7 +225,7 @@ function paintKernels({ parts, kernel }) {
   }
 }
 
-// --- Looking inside a map -----------------------------------------------------------------------------
+// --- Looking inside a map ------------------------------------------------------------------------
 
 function lookInside(place) {
   if (!current) return;
@@ -290,7 +292,7 @@ function paintSwitches() {
   byId("all-on").disabled = !drawing.off.size;
 }
 
-// --- Controls -------------------------------------------------------------------------------------------
+// --- Controls ------------------------------------------------------------------------------------
 
 function pointOf(event) {
   const box = byId("drawing").getBoundingClientRect();
