@@ -34,6 +34,7 @@ class Part(NamedTuple):
     area: int
     thick: float  # of its thickest stroke
     contrast: float
+    at_border: bool
 
     @property
     def size(self):
@@ -41,7 +42,7 @@ class Part(NamedTuple):
 
     @property
     def score(self):
-        return np.sqrt(self.area * self.size * self.contrast)
+        return np.sqrt(self.area * self.size * self.contrast) * (0.5 if self.at_border else 1)
 
 
 def shades_of(image):
@@ -60,14 +61,19 @@ def shades_of(image):
         image = Image.fromarray((shades * (255 / (shades.max() or 1))).astype(np.float32))
         bands = [image.reduce(factor)] * 3
     else:
-        if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-            image = on_paper(image.convert("RGBA"))
-        bands = image.convert("RGB").reduce(factor).split()
+        bands = rgb(image).reduce(factor).split()
     factor = max(1, SMALL // max(image.size))
     if factor > 1:
         size = [side * factor for side in bands[0].size]
         bands = [band.resize(size, Image.Resampling.BICUBIC) for band in bands]
-    return np.stack([np.asarray(band, dtype=np.float32) for band in bands], axis=2)
+    return np.clip(np.stack([np.asarray(band, dtype=np.float32) for band in bands], axis=2), 0, 255)
+
+
+def rgb(image):
+    """Return a PIL image in RGB, what is transparent on paper."""
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = on_paper(image.convert("RGBA"))
+    return image.convert("RGB")
 
 
 def on_paper(image):
@@ -103,27 +109,31 @@ def without_noise(shades):
 def ink_direction(logs):
     """Return the direction, (3,), in which ink differs from paper, of logarithms of shades.
 
-    The main axis of the differences from the mean around; ink being less than paper, its
-    differences are the larger ones, which gives the sign.
+    The main axis of the differences from the mean around. Ink being less than paper, its
+    differences are the larger ones, which gives the sign. What is near the border counts little.
     """
-    side = max(logs.shape)
-    away = logs - ndimage.uniform_filter(logs, (0.3 * side, 0.3 * side, 0), mode="nearest")
-    window = np.outer(*(np.hanning(length + 2)[1:-1] for length in logs.shape[:2]))
+    step = max(1, max(logs.shape) // 300)
+    logs = logs[::step, ::step]
+    side = 0.3 * max(logs.shape)
+    away = logs - ndimage.uniform_filter(logs, (side, side, 0), mode="nearest")
+    window = np.outer(*(np.hanning(length + 2)[1:-1] ** 2 for length in logs.shape[:2]))
     moments = np.einsum("yx,yxi,yxj->ij", window, away, away)
     direction = np.linalg.eigh(moments)[1][:, -1]
     along = away @ direction
-    return direction * (np.sign((window * along**3).sum()) or 1)
+    return direction / np.abs(direction).sum() * (np.sign((window * along**3).sum()) or 1)
 
 
-def contrast_of(signal, width, noise):
-    """Return how far a signal rises above the paper, float in [0, 1): 1 - paper / ink.
+def contrast_of(signal, width, darker):
+    """Return how far a signal of logarithms rises above the paper, and the contrast in [0, 1].
 
-    The paper is the opening of the signal by a square: what is wider than it is paper.
+    The paper is the opening of the signal by a square: what is wider than that is paper.
     """
     paper = ndimage.grey_opening(signal, (width, width), mode="nearest")
     rise = signal - paper
-    rise -= np.median(rise)
-    return 1 - np.exp(-np.maximum(rise, 0))
+    rise = np.maximum(rise - np.median(rise[::3, ::3]), 0)
+    if darker:
+        return rise, 1 - np.exp(-rise)
+    return rise, np.expm1(rise) / max(np.expm1(rise.max()), 1e-6)
 
 
 def lines_in(mask, share):
@@ -184,8 +194,12 @@ def parts_of(mask, contrast):
         if max(own.shape) < least:
             continue
         thick = 2 * ndimage.distance_transform_edt(np.pad(own, 1)).max() - 1
-        area = int(own.sum())
-        parts.append(Part(number, place, own, area, thick, contrast[place][own].mean()))
+        at_border = any(
+            piece.start == 0 or piece.stop == side
+            for piece, side in zip(place, mask.shape, strict=True)
+        )
+        strength = contrast[place][own].mean()
+        parts.append(Part(number, place, own, int(own.sum()), thick, strength, at_border))
     return parts
 
 
@@ -206,18 +220,20 @@ def belongs_to_the_border(part, shape):
     touched = []
     for axis in (0, 1):
         for end in (0, -1):
-            at_border = part.place[axis].start == 0 if end == 0 else part.place[axis].stop == shape[axis]
+            at_border = (
+                part.place[axis].start == 0 if end == 0 else part.place[axis].stop == shape[axis]
+            )
             along = part.mask.take(end, axis=axis)
             touched.append(along.sum() / shape[1 - axis] if at_border else 0)
     top, bottom, left, right = touched
     across = (top > 0 and bottom > 0) or (left > 0 and right > 0)
     thin = part.thick < 0.05 * max(shape)
-    return max(touched) > 0.8 or (across and (thin or sum(t > 0 for t in touched) > 2)) 
+    return max(touched) > 0.8 or (across and (thin or sum(t > 0 for t in touched) > 2))
 
 
 def is_a_blot(part):
     """Say whether a part is about as wide as long, without strokes."""
-    return part.area < 2.2 * part.thick**2
+    return part.area < 1.6 * part.thick**2
 
 
 def digits_among(parts, shape):
@@ -236,9 +252,11 @@ def digits_among(parts, shape):
 
 def encloses(outer, inner):
     """Say whether a part is a frame around another one of some size."""
-    if outer.number == inner.number or inner.size < 0.3 * outer.size:
+    if outer.number == inner.number or inner.size < 0.15 * outer.size:
         return False
-    if not all(a.start < b.start and b.stop < a.stop for a, b in zip(outer.place, inner.place, strict=True)):
+    if not all(
+        a.start < b.start and b.stop < a.stop for a, b in zip(outer.place, inner.place, strict=True)
+    ):
         return False
     filled = ndimage.binary_fill_holes(outer.mask)
     place = tuple(
@@ -248,73 +266,82 @@ def encloses(outer, inner):
     return (filled[place] & inner.mask).sum() > 0.9 * inner.area
 
 
-def gap(a, b):
-    """Return the pixels between the boxes of two parts: down and across, negative where they overlap."""
-    return [
-        max(p.start, q.start) - min(p.stop, q.stop) for p, q in zip(a.place, b.place, strict=True)
-    ]
+def belongs(part, main, away):
+    """Say whether a part is a piece of a digit: the bar of a five, the other half of a stroke.
 
-
-def belongs(part, main):
-    """Say whether a smaller part is a piece of a digit: the bar of a five, the end of a stroke."""
-    if part.size < 0.12 * main.size or part.thick > 1.6 * main.thick or is_a_blot(part) and part.size < 0.2 * main.size:
+    `away` is the least distance between the two, in pixels.
+    """
+    if part.contrast < 0.5 * main.contrast or not 0.3 < part.thick / main.thick < 1.6:
         return False
-    if part.contrast < 0.5 * main.contrast or part.thick < 0.3 * main.thick:
-        return False
-    down, across = gap(part, main)
-    near = 0.2 * main.size
-    height = main.mask.shape[0]
-    if part.mask.shape[0] > 0.7 * height and across > -0.3 * min(part.mask.shape[1], main.mask.shape[1]):
-        return across < 0.5 * main.thick and down < 0
-    return down < near and across < near
+    if away < 0.6 * main.thick and part.size > main.thick:
+        return True
+    across = min(part.place[1].stop, main.place[1].stop) - max(
+        part.place[1].start, main.place[1].start
+    )
+    side_by_side = (
+        part.mask.shape[0] > 0.6 * main.mask.shape[0] and across < 0.3 * part.mask.shape[1]
+    )
+    return (
+        away < 0.2 * main.size
+        and part.size > 0.15 * main.size
+        and not is_a_blot(part)
+        and not side_by_side
+    )
 
 
 def grouped(parts, shape):
     """Return lists of parts, a list for each digit, the most likely digit first."""
-    digits, groups = digits_among(parts, shape), []
-    taken = set()
-    for main in digits:
+    groups, taken = [], set()
+    parts = [part for part in parts if not belongs_to_the_border(part, shape)]
+    for main in digits_among(parts, shape):
         if main.number in taken:
             continue
-        group = [main]
+        group, margin = [main], int(0.3 * main.size) + 2
         taken.add(main.number)
-        grew = True
-        while grew:
-            grew = False
-            for part in parts:
-                if part.number in taken or belongs_to_the_border(part, shape):
-                    continue
-                if part.size <= main.size and any(belongs(part, main) and min_gap(part, other) <= 0.2 * main.size for other in group):
-                    group.append(part)
-                    taken.add(part.number)
-                    grew = True
+        top, left = (piece.start - margin for piece in main.place)
+        away = ndimage.distance_transform_edt(~np.pad(main.mask, margin))
+        for part in sorted(parts, key=lambda part: -part.area):
+            if part.number in taken or part.size > 1.5 * main.size:
+                continue
+            ys, xs = np.nonzero(part.mask)
+            ys, xs = ys + part.place[0].start - top, xs + part.place[1].start - left
+            inside = (ys >= 0) & (xs >= 0) & (ys < away.shape[0]) & (xs < away.shape[1])
+            if inside.any() and belongs(part, main, away[ys[inside], xs[inside]].min()):
+                group.append(part)
+                taken.add(part.number)
         groups.append(group)
     return groups
 
 
-def min_gap(a, b):
-    return max(gap(a, b))
-
-
 def candidates(contrast, level):
-    """Return groups of parts above a level of contrast."""
+    """Return groups of parts above a level of contrast, and the mask of the lines left out."""
     mask = contrast > level
-    shape = mask.shape
     flat, steep = all_lines(mask, 0.8)
-    mask = mask & ~flat & ~steep
-    parts = parts_of(mask, contrast)
-    boxes = [part for part in parts if part.size > 0.05 * max(shape) and is_a_box(part)]
+    lines = flat | steep
+    parts = parts_of(mask & ~lines, contrast)
+    boxes = [part for part in parts if part.size > 0.05 * max(mask.shape) and is_a_box(part)]
     if boxes:
         for part in boxes:
             flat, steep = all_lines(part.mask, 0.8)
-            mask[part.place] &= ~(part.mask & (flat | steep))
-        parts = parts_of(mask, contrast)
-    return mask, grouped(parts, shape)
+            lines[part.place] |= part.mask & (flat | steep)
+        parts = parts_of(mask & ~lines, contrast)
+    return lines, grouped(parts, mask.shape)
 
 
-def sharp(group, contrast):
-    """Say whether a digit stands out from what is around it, as strokes do and shadows don't."""
-    return True
+def stands_on_paper(part, signal, rise):
+    """Say whether what surrounds a part is on the whole its paper, and not ink around a hole."""
+    margin = max(3, int(0.5 * part.size))
+    place = tuple(slice(max(piece.start - margin, 0), piece.stop + margin) for piece in part.place)
+    outside = np.ones(signal[place].shape, dtype=bool)
+    inner = tuple(
+        slice(b.start - a.start, b.stop - a.start) for a, b in zip(place, part.place, strict=True)
+    )
+    outside[inner] = False
+    if not outside.any():
+        return True
+    own, own_rise = signal[part.place][part.mask], rise[part.place][part.mask]
+    around = signal[place][outside]
+    return np.mean(around < np.median(own) - 0.5 * np.median(own_rise)) > 0.5
 
 
 def find_digits(image):
@@ -322,43 +349,53 @@ def find_digits(image):
 
     Raises ValueError for an image without any.
     """
-    shades = shades_of(image)
-    shades, noise = without_noise(shades)
+    shades, noise = without_noise(shades_of(image))
     logs = np.log(shades + 16)
-    signal = logs @ ink_direction(logs)
-    light = noise / (np.median(shades) + 16)
-    side = max(signal.shape)
+    direction = ink_direction(logs)
+    signal = logs @ direction
+    floor = max(0.04, 4 * noise / (np.median(shades) + 16))
+    flat = True
     for sign in (1, -1):
+        darker = sign * direction.sum() < 0
         for share in (0.12, 0.3):
-            width = round(share * side)
-            contrast = contrast_of(sign * signal, width, light)
+            width = round(share * max(signal.shape))
+            rise, contrast = contrast_of(sign * signal, width, darker)
+            if rise.max() < floor:
+                continue
+            flat = False
+            least = contrast[rise >= floor].min()
             best = None
-            top = contrast.max()
-            for level in (0.5 * top, 0.25 * top, 0.12 * top):
-                if level < max(0.04, 4 * light):
+            for level in (0.5, 0.25, 0.12):
+                level *= contrast.max()
+                if level < least:
                     continue
-                mask, groups = candidates(contrast, level)
+                lines, groups = candidates(contrast, level)
+                groups = [
+                    group for group in groups if stands_on_paper(group[0], sign * signal, rise)
+                ]
                 if groups and (best is None or groups[0][0].score > 1.15 * best[1][0][0].score):
-                    best = mask, groups
-            if best and (share == 0.3 or best[1][0][0].thick < 0.5 * width):
-                mask, groups = best
+                    best = lines, groups
+            if best and (share == 0.3 or best[1][0][0].thick < 0.75 * width):
+                lines, groups = best
                 first = groups[0][0]
-                alike = [
+                alike = [groups[0]] + [
                     group
-                    for group in groups
+                    for group in groups[1:]
                     if group[0].size > 0.5 * first.size
                     and group[0].area > 0.2 * first.area
                     and 0.4 < group[0].thick / first.thick < 2.5
-                    and group[0].contrast > 0.5 * first.contrast
+                    and group[0].contrast > 0.65 * first.contrast
+                    and not group[0].at_border
                 ]
                 alike.sort(key=lambda group: group[0].place[1].start)
-                return [found(group, mask, contrast) for group in alike]
-    raise ValueError("expected a digit, got nothing that looks like one")
+                return [found(group, lines, contrast) for group in alike]
+    got = "an image of one shade" if flat else "nothing that looks like one"
+    raise ValueError(f"expected a digit, got {got}")
 
 
-def found(group, mask, contrast):
+def found(group, lines, contrast):
     """Return a group of parts as a digit."""
-    own = np.zeros_like(mask)
+    own = np.zeros_like(lines)
     for part in group:
         own[part.place] |= part.mask
     full = np.quantile(contrast[own], 0.75)
@@ -368,6 +405,10 @@ def found(group, mask, contrast):
     y0, x0 = max(ys[0] - margin, 0), max(xs[0] - margin, 0)
     place = np.s_[y0 : ys[-1] + margin + 1, x0 : xs[-1] + margin + 1]
     own = own[place]
+    faint = (contrast[place] > 0.25 * full) & ~ndimage.binary_dilation(lines[place], iterations=2)
+    grown = ndimage.binary_propagation(own, EVERYWHERE, mask=faint | own)
+    if grown.sum() < 1.7 * own.sum():
+        own = grown
     stroke = 4 * ndimage.distance_transform_edt(np.pad(own, 1)).sum() / own.sum()
     near = ndimage.binary_dilation(own, EVERYWHERE, iterations=max(1, round(stroke / 4)))
     ink = np.clip((contrast[place] / full - 0.2) / 0.7, 0, 1) * near

@@ -1,5 +1,6 @@
 """Kill -9 at any instant: nothing is lost but the epoch under way, and the end is the same."""
 
+import builtins
 import hashlib
 import os
 import random
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tqdm.auto import tqdm
 
 import model as networks
 import utils
@@ -29,7 +31,7 @@ def run(root, folder, killing=None, seed=0):
     `killing` says during what to be killed; when exactly, the seed draws.
     """
     torch.set_num_threads(1)
-    utils.tqdm.set_lock(threading.RLock())  # its own is between processes, and outlives a kill
+    tqdm.set_lock(threading.RLock())  # its own is between processes, and outlives a kill
     draw = random.Random(seed)
     sys.stdout = open(folder / "printed", "a", buffering=1)  # noqa: SIM115 (lives as long as this)
     utils.set_seed(1)
@@ -70,6 +72,7 @@ def set_trap(killing, net, draw):
     """Arrange for this process to be killed."""
     countdown = {"step": draw.randrange(1, EPOCHS * TRAIN_STEPS)}
     countdown["evaluation"] = draw.randrange(1, EPOCHS * TEST_STEPS)
+    real_open = open
     write = draw.randrange(EPOCHS)  # which of the checkpoints
 
     def count(module, *_):
@@ -93,7 +96,7 @@ def set_trap(killing, net, draw):
         """A file that is killed in the middle of a write."""
 
         def __init__(self, *arguments):
-            self.file = open(*arguments, buffering=0)  # noqa: SIM115
+            self.file = real_open(*arguments, buffering=0)
 
         def __enter__(self):
             return self.file if write > 0 else self
@@ -110,10 +113,12 @@ def set_trap(killing, net, draw):
     if killing in ("step", "evaluation"):
         net.register_forward_hook(count)
     elif killing == "half a write":
-        utils.open = HalfAFile
+        builtins.open = lambda path, *mode: (
+            HalfAFile if str(path).endswith(".tmp") else real_open
+        )(path, *mode)
     elif killing in ("fsync", "replace", "replaced"):
         name = killing.removesuffix("d")
-        setattr(utils.os, name, at_write(getattr(os, name)))
+        setattr(os, name, at_write(getattr(os, name)))
     elif killing == "any instant":
         threading.Timer(draw.uniform(0, 1.0), kill).start()
 

@@ -2,12 +2,14 @@
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import pickle
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -222,10 +224,10 @@ def test_what_cannot_be_kept_is_refused_before_any_work(small_loaders, tmp_path)
     with pytest.raises(FileNotFoundError, match=r"expected a folder for c\.pt"):
         Run(small_loaders).fit(tmp_path / "none" / "c.pt", stop_at=1)
     run = Run(small_loaders, "one cycle")
-    with pytest.raises(ValueError, match="a scheduler over 25 steps, got total_steps 20"):
+    with pytest.raises(ValueError, match="25 steps to go, got OneCycleLR at step 0 of 20"):
         run.fit(tmp_path / "c.pt", epochs=5, stop_at=1)
     with pytest.raises(ValueError, match="an empty history, got one of 1 epochs"):
-        run.fit(history=utils.History(test_loss=[0.1]), stop_at=1)
+        run.fit(history=utils.History(train_loss=[0.1]), stop_at=1)
     assert not list(tmp_path.iterdir())
 
 
@@ -270,6 +272,24 @@ def arguments(small_root, out, **options):
     return [text for name, value in options.items() for text in (f"--{name}", str(value))]
 
 
+def breaking(recipe, step, how):
+    """Return what makes this recipe, its loss function doing something else at this step."""
+    steps = itertools.count(1)
+
+    def loss_function(outputs, labels):
+        return how(outputs) if next(steps) == step else F.cross_entropy(outputs, labels)
+
+    return lambda: replace(recipe, loss_function=loss_function)
+
+
+def nan(outputs):
+    return outputs.sum() * float("nan")
+
+
+def stop(outputs):
+    raise KeyboardInterrupt
+
+
 def results_of(folder):
     history = json.loads((folder / "history.json").read_text())
     del history["seconds"]
@@ -300,9 +320,9 @@ def test_train_holds_images_out(small_root, tmp_path, capsys):
     assert json.loads((out / "settings.json").read_text())["val_size"] == 50
     printed = capsys.readouterr().out
     assert "250 training images" in printed
-    assert f"val loss {history.val_loss[0]:.4f}, accuracy {history.val_accuracy[0]:.2f}%" in printed
+    assert f"val {history.val_loss[0]:.3f} {history.val_accuracy[0]:.2f}%" in printed
     assert train.main([*arguments(small_root, out, epochs=2), "--resume"]) == 2
-    assert "validation is False, the checkpoint's True" in capsys.readouterr().err
+    assert "val_size is 0, the checkpoint's 50" in capsys.readouterr().err
 
 
 def test_train_keeps_the_average_where_the_recipe_takes_one(small_root, tmp_path):
@@ -319,16 +339,8 @@ def test_train_keeps_the_average_where_the_recipe_takes_one(small_root, tmp_path
 
 
 def test_train_keeps_the_weights_of_the_last_whole_epoch(small_root, tmp_path, monkeypatch):
-    whole_epoch = utils.train_model
-
-    def broken_epoch(net, device, loader, optimizer, epoch, **settings):
-        metrics = whole_epoch(net, device, loader, optimizer, epoch, **settings)
-        if epoch == 2:
-            raise FloatingPointError("the loss is nan")
-        return metrics
-
     assert train.main(arguments(small_root, tmp_path / "alone", epochs=1)) == 0
-    monkeypatch.setattr(utils, "train_model", broken_epoch)
+    monkeypatch.setitem(RECIPES, "plateau", breaking(plateau(), step=15, how=nan))  # of 10 an epoch
     assert train.main(arguments(small_root, tmp_path / "broken", epochs=3)) == 1
     alone, broken = results_of(tmp_path / "alone"), results_of(tmp_path / "broken")
     assert alone[0] == broken[0]
@@ -348,16 +360,13 @@ def test_train_refuses_to_resume_another_run_and_leaves_it(small_root, tmp_path,
 
 
 def test_stopped_before_anything_is_kept(small_root, tmp_path, monkeypatch, capsys):
-    def stop(*_, **__):
-        raise KeyboardInterrupt
-
     monkeypatch.chdir(tmp_path)
     options = ["--root", str(small_root), "--epochs", "2"]
     assert train.main(options) == 0
     with monkeypatch.context() as patched:
-        patched.setattr(utils, "train_model", stop)
+        patched.setitem(RECIPES, "best", breaking(RECIPES["best"](), step=1, how=stop))
         assert train.main(options) == 130
-    assert "Stopped before an epoch was complete: nothing is kept." in capsys.readouterr().out
+    assert "nothing is kept" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["net5-best-seed1"]
     assert train.main([*options, "--resume"]) == 0
     assert "runs/net5-best-seed1\n" in capsys.readouterr().out.replace("/\n", "\n")
@@ -383,9 +392,8 @@ def test_ctrl_c_keeps_the_history_and_says_how_to_go_on(small_root, tmp_path):
     rest, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == ""
-    assert "whole epochs; add --resume to go on." in rest
     done = len(utils.History.load(out / "history.json"))
     assert done >= 3
-    assert f"keeps the {done} whole epochs" in rest
+    assert f"keeps {done} epochs; add --resume" in rest
     assert train.main([*arguments(small_root, out, epochs=done + 1), "--resume"]) == 0
     assert len(utils.History.load(out / "history.json")) == done + 1

@@ -17,6 +17,7 @@ from torchvision import transforms
 
 import model as networks
 import utils
+from experiments import prepare
 from recipes import RECIPES, moving_average, normalised, one_cycle
 
 
@@ -60,7 +61,7 @@ def results_of(*accuracies):
 def test_the_figures_of_a_table():
     table = seeds.summary(results_of([99.3, 99.5], [99.4, 99.1], [99.0, 99.6]))
     assert table["mean"] == pytest.approx(99.4)
-    assert table["spread"] == pytest.approx(0.2645751)  # of a sample: divided by n - 1
+    assert table["std"] == pytest.approx(0.2645751)  # of a sample: divided by n - 1
     assert (table["minimum"], table["best_accuracy"]) == (99.1, [99.5, 99.4, 99.6])
     assert (table["best_epoch"], table["first_at_target"]) == ([2, 1, 2], [2, 1, 2])
     assert table["seconds"] == [20.0] * 3
@@ -105,7 +106,7 @@ def test_a_run_keeps_what_it_came_to(run_of, small_loaders):
     net.load_state_dict(utils.tested_weights(utils.load_checkpoint(run.state)))
     test = utils.test_model(net, "cpu", small_loaders()[1], verbose=False)
     assert test.accuracy == pytest.approx(result["history"]["test_accuracy"][-1])
-    assert set(result["without_averaging"]) == {"loss", "accuracy"}
+    assert set(result["without_ema"]) == {"loss", "accuracy"}
 
 
 def test_a_run_that_is_done_is_not_done_again(run_of, monkeypatch):
@@ -122,21 +123,16 @@ def test_a_run_that_is_done_is_not_done_again(run_of, monkeypatch):
             seeds.train(run_of(**other), threads=1)
 
 
-def test_a_fingerprint_tells_what_names_do_not(run_of, small_loaders):
+def test_a_fingerprint_tells_what_names_do_not(small_root):
     def of(recipe):
-        net, (train_loader, test_loader) = networks.Net5(), small_loaders(recipe.train_transforms)
-        optimizer = recipe.optimizer(net.parameters())
-        scheduler = recipe.scheduler(optimizer, 2, len(train_loader))
-        averaged = recipe.averaged(net)
-        parts = (net, averaged, optimizer, scheduler, train_loader, test_loader, utils.History())
-        return seeds.fingerprint(utils.RunState(*parts), recipe.loss_function)
+        return seeds.fingerprint(prepare(networks.Net5, recipe, epochs=2, root=small_root))
 
     best = RECIPES["best"]()
     warped = normalised(transforms.RandomAffine(5))
     others = [
         best,
         replace(best, scheduler=one_cycle(0.1)),
-        replace(best, scheduler=one_cycle(0.2, warm_up=0.2)),
+        replace(best, scheduler=one_cycle(0.2, pct_start=0.2)),
         replace(best, averaged=moving_average(0.99)),
         replace(best, averaged=lambda net: None),
         replace(best, optimizer=partial(torch.optim.SGD, lr=0.2, momentum=0.8)),
@@ -186,16 +182,16 @@ def test_a_network_as_asked_for_has_a_name_of_its_own(small_root, here, monkeypa
 
 def test_an_interrupted_run_goes_on(run_of, monkeypatch):
     whole = seeds.train(run_of(), threads=1)
-    save, saved = utils.save_checkpoint, []
+    replace_file, replaced = os.replace, []
 
-    def save_once(path, state):
-        if saved:
+    def replace_once(*paths):
+        if replaced:
             raise KeyboardInterrupt
-        saved.append(path)
-        save(path, state)
+        replaced.append(paths)
+        replace_file(*paths)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(utils, "save_checkpoint", save_once)
+        patch.setattr(os, "replace", replace_once)
         seeds.train(run_of(name="again"), threads=1)
     assert not run_of(name="again").result.exists()
     again = seeds.train(run_of(name="again"), threads=1)
@@ -203,19 +199,12 @@ def test_an_interrupted_run_goes_on(run_of, monkeypatch):
         assert again["history"][name] == whole["history"][name]
 
 
-def test_validation_leaves_the_test_set_out(run_of, monkeypatch):
-    tested = []
-    infer = utils.predict
-
-    def spy(net, device, loader):
-        tested.append(loader)
-        return infer(net, device, loader)
-
-    monkeypatch.setattr(utils, "infer", spy)
+def test_validation_leaves_the_test_set_out(run_of):
     result = seeds.train(run_of(split="validation", val_size=100), threads=1)
     assert result["settings"]["training_images"] == 200
-    assert {len(loader.dataset) for loader in tested} == {100}
-    assert result["history"]["val_loss"] == []
+    assert len(result["history"]["val_loss"]) == 2
+    assert result["history"]["test_loss"] == []
+    assert utils.History(**result["history"]).split == "validation"
 
 
 def test_held_out_images_beside_the_test_set(run_of):
@@ -258,14 +247,16 @@ def test_processes_and_ranks_come_to_the_same(code, small_root):
     by_processes = sweep(code("processes"), small_root)
     by_ranks = sweep(code("ranks"), small_root, "-m", "torch.distributed.run", "--nproc-per-node=2")
     assert by_processes["seeds"] == [1, 2]
-    for name in ("last_epoch", "test_loss", "parameters"):
+    threads = max(1, len(os.sched_getaffinity(0)) // 2)  # of two runs side by side
+    assert by_processes["environment"]["threads"] == str(threads)
+    for name in ("last_epoch", "loss", "parameters"):
         assert by_processes[name] == by_ranks[name]
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--width", "8", "--net", "net4"], "--width is net5's"),
+        (["--width", "8", "--net", "net4"], "--width is of net5 and net6"),
         (["--dropout", "0"], "--dropout is of net2, net3 and net4, got it with net5"),
         (["--dropout", "1", "--net", "net4"], "--dropout from 0 to less than 1, got 1.0"),
         (["--dropout", "nan", "--net", "net4"], "--dropout from 0 to less than 1, got nan"),
@@ -277,26 +268,3 @@ def test_options_that_do_not_go_together(options, message, capsys):
     with pytest.raises(SystemExit):
         seeds.parse_arguments(options)
     assert message in capsys.readouterr().err
-
-
-def test_threads_are_divided(monkeypatch):
-    asked = []
-
-    class Pool:
-        def __init__(self, processes, mp_context):
-            asked.append(processes)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def map(self, function, runs, threads):
-            asked.extend(threads)
-            return results_of(*[[99.0]] * len(runs))
-
-    monkeypatch.setattr(seeds, "ProcessPoolExecutor", Pool)
-    monkeypatch.setattr(seeds, "cores", lambda: 16)
-    seeds.train_all([seeds.Run("a", None, None, seed) for seed in range(3)], processes=4)
-    assert asked == [3, 5, 5, 5]
