@@ -2,7 +2,7 @@
 
 const byId = (id) => document.getElementById(id);
 const networks = DATA.networks.map(decodeNetwork);
-const examples = DATA.examples.map(({ pixels, ...rest }) => ({ ...rest, pixels: decodeBytes(pixels) }));
+const examples = DATA.examples.map(({ label, pixels }) => ({ label, pixels: decodeBytes(pixels) }));
 const ranges = networks.map((network) => rangesOf(network, examples.map(({ pixels }) => pixels)));
 
 let ink = inkOf([]);
@@ -117,7 +117,8 @@ function planCurve() {
   }
   const { net, right, down, degrees } = drawing.choices;
   const { pixels } = current.form;
-  const read = (number, shift) => probabilities(networks[number], moved(pixels, shift, down, degrees));
+  const read = (number, shift) =>
+    probabilities(networks[number], moved(pixels, shift, down, degrees));
   const curves = networks.map(({ name }) => ({ name, shares: [] }));
   const jobs = networks.flatMap((_, number) => SHIFTS.map((shift) => [number, shift]));
   let digit = drawing.example === null ? null : examples[drawing.example].label;
@@ -154,11 +155,13 @@ function paintProbe() {
   byId("seen-field").setAttribute("points", "");
   if (!current || !pointed) {
     byId("probe-text").innerHTML = current
-      ? "<b>Point at a map</b> to see which part of your digit a pixel depends on (RF: receptive field) and the kernels that made it. <b>Click it</b> to see the sum."
-      : "<b>Draw a digit on the left,</b> or take an example below it. Each column is a layer, each square one of its feature maps. RF: receptive field, the side of what a pixel sees.";
+      ? `<b>Point at a map</b> to see which part of your digit a pixel depends on (RF: receptive
+        field) and the kernels that made it. <b>Click it</b> to see the sum.`
+      : `<b>Draw a digit,</b> or take an example below the paper. Each column is a layer, each
+        square one of its feature maps. RF: receptive field, the side of what a pixel sees.`;
     return;
   }
-  const pixel = probe(network(), current.outputs, current.input, pointed);
+  const pixel = probe(network(), current.outputs, current.input, pointed, drawing.off);
   paintField(pixel);
   paintSources(pixel);
   paintKernels(pixel);
@@ -219,7 +222,7 @@ function paintKernels({ parts, kernel }) {
       return cell;
     });
     const title = `kernel for map ${from + 1}`;
-    const square = element("div", { class: "kernel", role: "img", "aria-label": title, title }, ...cells);
+    const square = element("div", { class: "kernel", role: "img", title }, ...cells);
     square.style.setProperty("--side", kernel);
     byId("kernels").append(square);
   }
@@ -247,7 +250,7 @@ function paintDialog() {
   paint(byId("inside-sees").querySelector("canvas"), current.pixels, inkPalette(theme()));
   byId("channel-on").checked = !drawing.off.has(`${last}:${channel}`);
   byId("channel-on").disabled = column === network().columns.length - 1;
-  const pixel = probe(network(), current.outputs, current.input, pointed);
+  const pixel = probe(network(), current.outputs, current.input, pointed, drawing.off);
   paintInside(byId("inside"), network(), pixel, pointed, column === 0);
 }
 
