@@ -89,8 +89,8 @@ def test_rows_of_choices_that_show():
 
 
 def ship(here, small_root, *options):
-    command = ["net5", "--root", str(small_root), "--source", "auto", *options]
-    ship_weights.main([*command, "--checkpoint", str(here / "states" / "sweep" / "seed-1.pt")])
+    command = ["net5", str(here / "states" / "sweep" / "seed-1.pt"), *options]
+    ship_weights.main([*command, "--root", str(small_root), "--source", "auto"])
 
 
 def test_weights_ship_with_what_made_them(here, small_root, capsys):
