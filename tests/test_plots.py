@@ -285,9 +285,9 @@ def test_experiments():
 class TestAccuracyAgainstParameters:
     def test_ours_and_others(self):
         ours = [("Net5", 7_216, [99.5, 99.6, 99.64]), ("small", 3_534, [99.4])]
-        axes = drawn(plots.plot_accuracy_against_parameters(ours, [("a peer", 9_994, 99.6)])).axes[
-            0
-        ]
+        axes = drawn(
+            accuracy.plot_accuracy_against_parameters(ours, [("a peer", 9_994, 99.6)])
+        ).axes[0]
         texts = {text.get_text() for text in axes.texts}
         assert texts == {"a peer\n99.60", "Net5\n99.58, 3 seeds", "small\n99.40, 1 seed"}
         (box,) = axes.patches
@@ -299,7 +299,7 @@ class TestAccuracyAgainstParameters:
         ours += [
             (f"Net5, width {width}", 100 * width**2, [99.0 + width / 40]) for width in range(3, 11)
         ]
-        figure = drawn(plots.plot_accuracy_against_parameters(ours, peers))
+        figure = drawn(accuracy.plot_accuracy_against_parameters(ours, peers))
         (axes,) = figure.axes
         check_apart(axes.texts)
         points = [(size, value) for _, size, values in ours for value in values]
