@@ -149,6 +149,9 @@ BETWEEN = {
     "concatenation": lambda first, second, images: second(
         torch.cat([images, F.avg_pool2d(images, 5, 1, 2)], dim=1)
     ),
+    "branches that are shifted": lambda first, second, images: second(
+        first(images) + first(F.pad(images, (3, -3, 3, -3)))
+    ),
     "dropout": lambda first, second, images: second(F.dropout(first(images), 0.1)),
     "scaling": lambda first, second, images: second(2 * first(images) - 1),
 }
@@ -194,6 +197,10 @@ REFUSED = {
         lambda first, second, images: second(
             F.avg_pool2d(first(images), 2) + F.pad(first(images), (-7, -7, -7, -7))
         ),
+    ),
+    "broadcasting": (
+        "add",
+        lambda first, second, images: second(first(images) + F.pad(images, (0, -27, 0, -27))),
     ),
     "array": ("second", lambda first, second, images: second(torch.tensor(first(images).numpy()))),
     "in a view": ("second", in_place_in_a_view),

@@ -114,13 +114,15 @@ def test_the_average_forgets_the_start_then_keeps_its_decay():
 
 def test_the_average_takes_in_batch_norm_s_statistics():
     net = networks.Net5()
-    averaged = moving_average(0.9)(net)
-    averaged.update_parameters(net)
-    with torch.no_grad():
-        net(torch.randn(16, 1, 28, 28) + 3)
-    before = averaged.module.features[0][2].running_mean.clone()
-    averaged.update_parameters(net)
-    assert not torch.equal(averaged.module.features[0][2].running_mean, before)
+    averaged, means = moving_average(0.9)(net), []
+    for _ in range(2):
+        with torch.no_grad():
+            net(torch.randn(16, 1, 28, 28) + 3)
+        means.append(net.features[0][2].running_mean.clone())
+        averaged.update_parameters(net)
+    decay = 2 / 11  # of the second update: (1 + 1) / (10 + 1)
+    expected = decay * means[0] + (1 - decay) * means[1]
+    torch.testing.assert_close(averaged.module.features[0][2].running_mean, expected)
 
 
 @pytest.mark.parametrize(("name", "kernels_lr"), [("quick", 0.04), ("small", 0.02)])
