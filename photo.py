@@ -5,6 +5,7 @@ what differs from the paper, in whatever colour; and leaves out what is no digit
 ruled lines, frames, and what belongs to the picture's border.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -26,15 +27,15 @@ class Found(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A connected part of a mask: its number, slices, mask, area, thickness and contrast."""
+    """A connected part of a mask."""
 
     number: int
-    place: tuple
-    mask: np.ndarray
-    area: int
-    thick: float  # of its thickest stroke
-    contrast: float
-    at_border: bool
+    place: tuple  # two slices: where it is
+    mask: np.ndarray  # bool, of that place
+    area: int  # pixels
+    thick: float  # pixels, of its thickest stroke
+    contrast: float  # mean, in [0, 1]
+    touched: tuple  # shares of the picture's top, bottom, left and right border that it covers
 
     @property
     def size(self):
@@ -42,7 +43,20 @@ class Part(NamedTuple):
 
     @property
     def score(self):
-        return np.sqrt(self.area * self.size * self.contrast) * (0.5 if self.at_border else 1)
+        """How much of a digit it may be: large, strong, and free of the picture's border."""
+        return np.sqrt(self.area * self.size) * self.contrast * (0.5 if any(self.touched) else 1)
+
+
+class Search(NamedTuple):
+    """The digits found in a map of contrast, each a list of Parts, and the lines left out."""
+
+    digits: list
+    lines: np.ndarray
+    contrast: np.ndarray
+
+    @property
+    def score(self):
+        return self.digits[0][0].score
 
 
 def shades_of(image):
@@ -99,7 +113,7 @@ def without_noise(shades):
         shades = ndimage.median_filter(shades, (3, 3, 1))
     grey = shades.mean(axis=2)
     checks = grey[1:, 1:] - grey[1:, :-1] - grey[:-1, 1:] + grey[:-1, :-1]
-    noise = np.median(np.abs(checks)) / 2 / 0.6745
+    noise = np.median(np.abs(checks)) / 2 / 0.6745 if checks.size else 0.0
     width = noise / 8
     if width < 0.4:
         return shades, noise
@@ -184,6 +198,12 @@ def all_lines(mask, share):
     return lines_in(mask, share), lines_in(mask.T, share).T
 
 
+def borders_at(place, shape):
+    """Return whether slices start or end at the top, bottom, left and right of a shape."""
+    (rows, columns), (height, width) = place, shape
+    return rows.start == 0, rows.stop == height, columns.start == 0, columns.stop == width
+
+
 def parts_of(mask, contrast):
     """Return the connected parts of a mask that are more than specks."""
     numbers, _ = ndimage.label(mask, EVERYWHERE)
@@ -194,12 +214,15 @@ def parts_of(mask, contrast):
         if max(own.shape) < least:
             continue
         thick = 2 * ndimage.distance_transform_edt(np.pad(own, 1)).max() - 1
-        at_border = any(
-            piece.start == 0 or piece.stop == side
-            for piece, side in zip(place, mask.shape, strict=True)
-        )
         strength = contrast[place][own].mean()
-        parts.append(Part(number, place, own, int(own.sum()), thick, strength, at_border))
+        ends = (own[0], own[-1], own[:, 0], own[:, -1])
+        touched = tuple(
+            end.sum() / across if at_border else 0.0
+            for end, across, at_border in zip(
+                ends, np.repeat(mask.shape[::-1], 2), borders_at(place, mask.shape), strict=True
+            )
+        )
+        parts.append(Part(number, place, own, int(own.sum()), thick, strength, touched))
     return parts
 
 
@@ -215,20 +238,12 @@ def is_a_box(part):
     return sum(covered) >= 3
 
 
-def belongs_to_the_border(part, shape):
+def belongs_to_the_border(part, side):
     """Say whether a part is of the picture's border: a desk, a scan's edge, a line across."""
-    touched = []
-    for axis in (0, 1):
-        for end in (0, -1):
-            at_border = (
-                part.place[axis].start == 0 if end == 0 else part.place[axis].stop == shape[axis]
-            )
-            along = part.mask.take(end, axis=axis)
-            touched.append(along.sum() / shape[1 - axis] if at_border else 0)
-    top, bottom, left, right = touched
-    across = (top > 0 and bottom > 0) or (left > 0 and right > 0)
-    thin = part.thick < 0.05 * max(shape)
-    return max(touched) > 0.8 or (across and (thin or sum(t > 0 for t in touched) > 2))
+    top, bottom, left, right = part.touched
+    across = (top and bottom) or (left and right)
+    thin = part.thick < 0.05 * side
+    return max(part.touched) > 0.8 or bool(across and (thin or np.count_nonzero(part.touched) > 2))
 
 
 def is_a_blot(part):
@@ -236,34 +251,23 @@ def is_a_blot(part):
     return part.area < 1.6 * part.thick**2
 
 
-def digits_among(parts, shape):
-    """Return the parts that look like digits, the most likely first."""
-    side = max(shape)
-    likely = [
-        part
-        for part in parts
-        if part.size >= max(10, 0.025 * side)
-        and not is_a_blot(part)
-        and not belongs_to_the_border(part, shape)
-    ]
-    kept = [part for part in likely if not any(encloses(part, other) for other in likely)]
-    return sorted(kept, key=lambda part: -part.score)
+def within(place, outer):
+    """Return slices relative to other slices."""
+    return tuple(
+        slice(inner.start - around.start, inner.stop - around.start)
+        for inner, around in zip(place, outer, strict=True)
+    )
 
 
 def encloses(outer, inner):
     """Say whether a part is a frame around another one of some size."""
     if outer.number == inner.number or inner.size < 0.15 * outer.size:
         return False
-    if not all(
-        a.start < b.start and b.stop < a.stop for a, b in zip(outer.place, inner.place, strict=True)
-    ):
+    edges = zip(outer.place, inner.place, strict=True)
+    if not all(a.start < b.start and b.stop < a.stop for a, b in edges):
         return False
-    filled = ndimage.binary_fill_holes(outer.mask)
-    place = tuple(
-        slice(b.start - a.start, b.stop - a.start)
-        for a, b in zip(outer.place, inner.place, strict=True)
-    )
-    return (filled[place] & inner.mask).sum() > 0.9 * inner.area
+    filled = ndimage.binary_fill_holes(outer.mask)[within(inner.place, outer.place)]
+    return (filled & inner.mask).sum() > 0.9 * inner.area
 
 
 def belongs(part, main, away):
@@ -275,38 +279,36 @@ def belongs(part, main, away):
         return False
     if away < 0.6 * main.thick and part.size > main.thick:
         return True
-    across = min(part.place[1].stop, main.place[1].stop) - max(
-        part.place[1].start, main.place[1].start
-    )
-    side_by_side = (
-        part.mask.shape[0] > 0.6 * main.mask.shape[0] and across < 0.3 * part.mask.shape[1]
-    )
-    return (
-        away < 0.2 * main.size
-        and part.size > 0.15 * main.size
-        and not is_a_blot(part)
-        and not side_by_side
-    )
+    (height, width), columns, others = part.mask.shape, part.place[1], main.place[1]
+    shared = min(columns.stop, others.stop) - max(columns.start, others.start)
+    another = height > 0.6 * main.mask.shape[0] and shared < 0.3 * width  # beside it
+    large = part.size > 0.15 * main.size and not is_a_blot(part)
+    return away < 0.2 * main.size and large and not another
 
 
-def grouped(parts, shape):
-    """Return lists of parts, a list for each digit, the most likely digit first."""
+def grouped(parts, side):
+    """Return lists of parts, a list for each digit, the most likely digit first.
+
+    `side` is the picture's longer side.
+    """
+    parts = [part for part in parts if not belongs_to_the_border(part, side)]
+    likely = [part for part in parts if part.size >= max(10, 0.025 * side) and not is_a_blot(part)]
+    likely = [part for part in likely if not any(encloses(part, other) for other in likely)]
     groups, taken = [], set()
-    parts = [part for part in parts if not belongs_to_the_border(part, shape)]
-    for main in digits_among(parts, shape):
+    for main in sorted(likely, key=lambda part: -part.score):
         if main.number in taken:
             continue
         group, margin = [main], int(0.3 * main.size) + 2
         taken.add(main.number)
         top, left = (piece.start - margin for piece in main.place)
         away = ndimage.distance_transform_edt(~np.pad(main.mask, margin))
-        for part in sorted(parts, key=lambda part: -part.area):
+        for part in parts:
             if part.number in taken or part.size > 1.5 * main.size:
                 continue
             ys, xs = np.nonzero(part.mask)
             ys, xs = ys + part.place[0].start - top, xs + part.place[1].start - left
-            inside = (ys >= 0) & (xs >= 0) & (ys < away.shape[0]) & (xs < away.shape[1])
-            if inside.any() and belongs(part, main, away[ys[inside], xs[inside]].min()):
+            near = (ys >= 0) & (xs >= 0) & (ys < away.shape[0]) & (xs < away.shape[1])
+            if near.any() and belongs(part, main, away[ys[near], xs[near]].min()):
                 group.append(part)
                 taken.add(part.number)
         groups.append(group)
@@ -314,7 +316,7 @@ def grouped(parts, shape):
 
 
 def candidates(contrast, level):
-    """Return groups of parts above a level of contrast, and the mask of the lines left out."""
+    """Return the groups of parts above a level of contrast, and the mask of lines left out."""
     mask = contrast > level
     flat, steep = all_lines(mask, 0.8)
     lines = flat | steep
@@ -325,76 +327,79 @@ def candidates(contrast, level):
             flat, steep = all_lines(part.mask, 0.8)
             lines[part.place] |= part.mask & (flat | steep)
         parts = parts_of(mask & ~lines, contrast)
-    return lines, grouped(parts, mask.shape)
+    return grouped(parts, max(mask.shape)), lines
 
 
 def stands_on_paper(part, signal, rise):
     """Say whether what surrounds a part is on the whole its paper, and not ink around a hole."""
     margin = max(3, int(0.5 * part.size))
     place = tuple(slice(max(piece.start - margin, 0), piece.stop + margin) for piece in part.place)
-    outside = np.ones(signal[place].shape, dtype=bool)
-    inner = tuple(
-        slice(b.start - a.start, b.stop - a.start) for a, b in zip(place, part.place, strict=True)
-    )
-    outside[inner] = False
-    if not outside.any():
+    around = np.ones(signal[place].shape, dtype=bool)
+    around[within(part.place, place)] = False
+    if not around.any():
         return True
-    own, own_rise = signal[part.place][part.mask], rise[part.place][part.mask]
-    around = signal[place][outside]
-    return np.mean(around < np.median(own) - 0.5 * np.median(own_rise)) > 0.5
+    ink = np.median(signal[part.place][part.mask])
+    height = np.median(rise[part.place][part.mask])
+    return np.mean(signal[place][around] < ink - 0.5 * height) > 0.5
+
+
+def search(signal, width, darker, floor):
+    """Return the best Search of a signal over several levels of contrast, or None.
+
+    `width` is of the square that estimates the paper; less rise than `floor` is noise.
+    """
+    rise, contrast = contrast_of(signal, width, darker)
+    if rise.max() < floor:
+        return None
+    least, best = contrast[rise >= floor].min(), None
+    for level in contrast.max() * np.array([0.5, 0.25, 0.12]):
+        if level < least:
+            break
+        digits, lines = candidates(contrast, level)
+        digits = [group for group in digits if stands_on_paper(group[0], signal, rise)]
+        if digits and (best is None or Search(digits, lines, contrast).score > 1.15 * best.score):
+            best = Search(digits, lines, contrast)
+    return best
+
+
+def is_like(part, first):
+    """Say whether a part may be a digit beside a first one: of its size, stroke and ink."""
+    return (
+        part.size > 0.5 * first.size
+        and part.area > 0.2 * first.area
+        and 0.4 < part.thick / first.thick < 2.5
+        and part.contrast > 0.65 * first.contrast
+        and not any(part.touched)
+    )
 
 
 def find_digits(image):
     """Return the digits of a PIL image as a list of Found, from left to right.
 
-    Raises ValueError for an image without any.
+    The paper is estimated finely first, which follows the edges of shadows, then coarsely, for
+    wide strokes; ink lies in the likelier direction of the two from the paper, or in the other.
+    Raises ValueError for an image without a digit.
     """
     shades, noise = without_noise(shades_of(image))
     logs = np.log(shades + 16)
     direction = ink_direction(logs)
-    signal = logs @ direction
     floor = max(0.04, 4 * noise / (np.median(shades) + 16))
-    flat = True
-    for sign in (1, -1):
-        darker = sign * direction.sum() < 0
-        for share in (0.12, 0.3):
-            width = round(share * max(signal.shape))
-            rise, contrast = contrast_of(sign * signal, width, darker)
-            if rise.max() < floor:
-                continue
-            flat = False
-            least = contrast[rise >= floor].min()
-            best = None
-            for level in (0.5, 0.25, 0.12):
-                level *= contrast.max()
-                if level < least:
-                    continue
-                lines, groups = candidates(contrast, level)
-                groups = [
-                    group for group in groups if stands_on_paper(group[0], sign * signal, rise)
-                ]
-                if groups and (best is None or groups[0][0].score > 1.15 * best[1][0][0].score):
-                    best = lines, groups
-            if best and (share == 0.3 or best[1][0][0].thick < 0.75 * width):
-                lines, groups = best
-                first = groups[0][0]
-                alike = [groups[0]] + [
-                    group
-                    for group in groups[1:]
-                    if group[0].size > 0.5 * first.size
-                    and group[0].area > 0.2 * first.area
-                    and 0.4 < group[0].thick / first.thick < 2.5
-                    and group[0].contrast > 0.65 * first.contrast
-                    and not group[0].at_border
-                ]
-                alike.sort(key=lambda group: group[0].place[1].start)
-                return [found(group, lines, contrast) for group in alike]
-    got = "an image of one shade" if flat else "nothing that looks like one"
-    raise ValueError(f"expected a digit, got {got}")
+    if max(np.ptp(logs, axis=(0, 1))) < floor:
+        raise ValueError("expected a digit, got an image of one shade")
+    for way, share in itertools.product((direction, -direction), (0.12, 0.3)):
+        width = round(share * max(shades.shape))
+        found = search(logs @ way, width, way.sum() < 0, floor)
+        if found and (share == 0.3 or found.digits[0][0].thick < 0.75 * width):
+            first, *others = found.digits
+            others = [group for group in others if is_like(group[0], first[0])]
+            digits = sorted([first, *others], key=lambda group: group[0].place[1].start)
+            return [digit_of(group, found) for group in digits]
+    raise ValueError("expected a digit, got nothing that looks like one")
 
 
-def found(group, lines, contrast):
-    """Return a group of parts as a digit."""
+def digit_of(group, search):
+    """Return a group of parts as Found: its ink, thin strokes thickened, and its box."""
+    _, lines, contrast = search
     own = np.zeros_like(lines)
     for part in group:
         own[part.place] |= part.mask

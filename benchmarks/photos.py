@@ -2,10 +2,10 @@
 
     python benchmarks/photos.py [--root FOLDER] [--kinds tune|report|all] [--images train|test]
 
-Each photograph is made of a digit (three of MNIST's, then one of a font), a paper, an ink, a light
-and a camera. predict.py was tuned on the kinds in TUNE, with --images train; the kinds in REPORT
-were written beforehand and only reported. NOTHING holds kinds that have to be refused. Writes
-benchmarks/results/NAME.md and NAME.json, NAME being "photos" unless --name says otherwise.
+A photograph is made of a digit (three of MNIST's, then one of a font), a paper, an ink, a light and
+a camera. photo.py was tuned on the kinds in TUNE, with --images train; those in REPORT were written
+beforehand, and only reported. What NOTHING holds has to be refused. Writes NAME.md and NAME.json to
+benchmarks/results/, NAME being what --name says.
 """
 
 import io
@@ -27,7 +27,7 @@ sys.path.insert(0, str(HERE.parent))
 import hubconf  # noqa: E402
 import predict  # noqa: E402
 import utils  # noqa: E402
-from options import OneLineParser  # noqa: E402
+from options import OneLineParser, path  # noqa: E402
 from recipes import normalised  # noqa: E402
 
 FONTS = Path(matplotlib.get_data_path(), "fonts", "ttf")
@@ -195,7 +195,9 @@ def form_box(glyph, rng):
     gap = rng.integers(5, 40)
     inside = np.zeros_like(ink)
     inside[150 - gap : 450 + gap, 250 - gap : 550 + gap] = 1
-    return camera(painted(np.maximum(ink, inside - ndimage.binary_erosion(inside, iterations=width))), rng)
+    return camera(
+        painted(np.maximum(ink, inside - ndimage.binary_erosion(inside, iterations=width))), rng
+    )
 
 
 def ruled_paper(glyph, rng):
@@ -386,7 +388,9 @@ def touches_a_form_box(glyph, rng):
     box = np.zeros((600, 800))
     grow = rng.integers(30, 60, 4)
     grow[rng.integers(4)] = 0
-    box[150 + top - grow[0] : 151 + bottom + grow[1], 250 + left - grow[2] : 251 + right + grow[3]] = 1
+    box[
+        150 + top - grow[0] : 151 + bottom + grow[1], 250 + left - grow[2] : 251 + right + grow[3]
+    ] = 1
     box -= ndimage.binary_erosion(box, iterations=int(rng.integers(2, 5)))
     return camera(painted(np.maximum(page(ink), box)), rng)
 
@@ -432,8 +436,12 @@ def page_on_a_desk(glyph, rng):
 
 def finger_and_its_shadow(glyph, rng):
     ink, y = page(glyph(280), 150, 320), rng.uniform(120, 480)
+
     def reach(shift, length):
-        return (((Y - y - shift) / 48) ** 2 + (np.maximum(X - length + 48, 0) / 48) ** 2 < 1) & (X < length)
+        return (((Y - y - shift) / 48) ** 2 + (np.maximum(X - length + 48, 0) / 48) ** 2 < 1) & (
+            X < length
+        )
+
     light = 1 - 0.35 * ndimage.gaussian_filter(reach(25, 170).astype(float), 10)
     shades = painted(ink, light=light)
     shades[reach(0, 150)] = (150, 100, 75)
@@ -441,7 +449,9 @@ def finger_and_its_shadow(glyph, rng):
 
 
 def whiteboard(glyph, rng):
-    glare = 90 * np.exp(-(((X - rng.uniform(100, 700)) / 90) ** 2 + ((Y - rng.uniform(80, 200)) / 60) ** 2))
+    glare = 90 * np.exp(
+        -(((X - rng.uniform(100, 700)) / 90) ** 2 + ((Y - rng.uniform(80, 200)) / 60) ** 2)
+    )
     light = 1 - 0.25 * Y / HEIGHT
     colour = [(30, 60, 140), (170, 40, 45), (30, 30, 30), (30, 110, 60)][rng.integers(4)]
     shades = painted(somewhere(glyph, rng), (190, 194, 198), colour, light) + glare[..., None]
@@ -475,12 +485,18 @@ def night(glyph, rng):
 
 
 def kraft_paper(glyph, rng):
-    grain = 1 + 0.05 * smooth_noise((HEIGHT, WIDTH), 2, rng) + 0.04 * smooth_noise((HEIGHT, WIDTH), 8, rng)
+    grain = (
+        1
+        + 0.05 * smooth_noise((HEIGHT, WIDTH), 2, rng)
+        + 0.04 * smooth_noise((HEIGHT, WIDTH), 8, rng)
+    )
     return camera(painted(somewhere(glyph, rng), (185, 145, 105), (50, 40, 35), grain), rng)
 
 
 def screenshot(glyph, rng):
-    image = Image.fromarray(painted(page(glyph(260), 200, 270), (255, 255, 255), (20, 20, 20)).astype(np.uint8))
+    image = Image.fromarray(
+        painted(page(glyph(260), 200, 270), (255, 255, 255), (20, 20, 20)).astype(np.uint8)
+    )
     draw = ImageDraw.Draw(image)
     draw.rectangle((0, 0, WIDTH, 48), fill=(45, 50, 60))
     draw.text((20, 15), "drawing.png - Viewer", fill=(230, 230, 230), font_size=18)
@@ -636,6 +652,8 @@ REPORT = [
 ]
 NOTHING = [blank, blank_paper_of_any_kind, two_digits, four_small_digits]
 
+TITLES = {"tune": "Tuned on", "report": "Reported", "nothing": "To be refused"}
+
 
 def glyphs_of(data, labels, rng):
     """Yield digits without end: three of the set, then one of a font."""
@@ -656,26 +674,23 @@ def read(net, image):
 
 
 def measure(net, kind, glyphs, number, seed, keep=None):
-    """Read photographs of a kind; return how many are correct, refused, wrong at 90 % or more."""
-    counts = dict(kind=kind.__name__, n=number, correct=0, refused=0, wrong=0, wrong_at_90=0)
+    """Read photographs of a kind; return how many are correct, refused, wrong at 90 % or more.
+
+    Those that are not read as they should be are written to the folder `keep`.
+    """
+    counts = {"kind": kind.__name__, "n": number, "correct": 0, "refused": 0, "wrong_at_90": 0}
     for k, glyph in enumerate(itertools.islice(glyphs, number)):
         image = kind(glyph, np.random.default_rng([seed, k]))
         answer = read(net, image)
-        if answer is None:
-            counts["refused"] += 1
-        elif kind not in NOTHING and answer[0] == glyph.label:
-            counts["correct"] += 1
-        else:
-            counts["wrong"] += 1
-            counts["wrong_at_90"] += answer[1] >= 0.9
-        fault = (answer is None) == (kind not in NOTHING) or counts["wrong"] > (counts.get("_") or 0)
-        counts["_"] = counts["wrong"]
-        if keep and fault:
-            seen = f"is{glyph.label}-read{answer[0]}" if answer else f"is{glyph.label}-refused"
-            image.convert("RGBA").save(Path(keep, f"{kind.__name__}-{k}-{seen}.png"))
-    if kind in NOTHING:
-        counts["correct"] = counts["refused"]
-    del counts["_"]
+        wanted = None if kind in NOTHING else glyph.label
+        correct = wanted == (answer and answer[0])
+        counts["correct"] += correct
+        counts["refused"] += answer is None
+        counts["wrong_at_90"] += bool(answer and answer[1] >= 0.9 and not correct)
+        if keep and not correct:
+            seen = f"read{answer[0]}" if answer else "refused"
+            name = f"{kind.__name__}-{k}-is{glyph.label}-{seen}.png"
+            image.convert("RGBA").save(keep / name)
     return counts
 
 
@@ -697,43 +712,48 @@ def total(name, rows):
 def main(arguments=None):
     """Run the command line."""
     parser = OneLineParser(description="Read photographs of digits, by kind.")
-    parser.option("--kinds", "to measure", choices=("tune", "report", "all"), default="all")
-    parser.option("--only", "one kind", default=None)
-    parser.option("--images", "the set of the digits", choices=("train", "test"), default="test")
-    parser.option("--number", "of photographs a kind", type=int, default=50)
-    parser.option("--name", "of the results; none are written without", default="photos")
-    parser.option("--keep", "folder for the photographs that are misread", type=Path)
+    option = parser.option
+    option("--kinds", "to measure", choices=("tune", "report", "nothing", "all"), default="all")
+    option("--images", "the set of the digits", choices=("train", "test"), default="test")
+    option("--number", "of photographs of each kind", type=int, default=50)
+    option("--name", "of the results", default="photos")
+    option("--keep", "folder for the photographs that are not read as they should be", type=path)
     parser.data_options(source="auto")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    transform = normalised()
     loaded = utils.data_loader(
-        normalised(), normalised(), 64, root=options.root, source=options.source, device="cpu"
+        transform, transform, 64, root=options.root, source=options.source, device="cpu"
     )
     digits = loaded[1 if options.images == "train" else -1]
     net = hubconf.net5(pretrained=True)
-    groups = {"tune": TUNE, "report": REPORT, "nothing to read": NOTHING}
-    groups = {k: v for k, v in groups.items() if options.kinds in ("all", k) or v is NOTHING}
-    if options.only:
-        groups = {k: [f for f in v if f.__name__ in options.only.split(",")] for k, v in groups.items()}
-        groups = {k: v for k, v in groups.items() if v}
     if options.keep:
         options.keep.mkdir(parents=True, exist_ok=True)
     results, start = {}, time.perf_counter()
-    for group, kinds in groups.items():
+    for group, kinds in {"tune": TUNE, "report": REPORT, "nothing": NOTHING}.items():
+        if options.kinds not in ("all", group):
+            continue
         results[group] = []
         for kind in kinds:
             seed = sum(map(ord, kind.__name__))
             glyphs = glyphs_of(digits.data, digits.targets, np.random.default_rng(seed))
-            results[group].append(measure(net, kind, glyphs, options.number, seed, options.keep))
-            print(results[group][-1], flush=True)
-    rows = [row for group in ("tune", "report") for row in results.get(group, [])]
-    text = "\n\n".join(
-        f"## {group.capitalize()}\n\n{table([*found, total('all', found)])}"
-        for group, found in results.items()
-    )
-    if rows:
-        text += f"\n\n## All that can be read\n\n{table([total('all', rows)])}"
-    print(text, f"\n{time.perf_counter() - start:.0f} s")
+            row = measure(net, kind, glyphs, options.number, seed, options.keep)
+            results[group].append(row)
+            print(row, flush=True)
+    sections = [
+        f"## {TITLES[group]}\n\n{table([*rows, total('all', rows)])}"
+        for group, rows in results.items()
+    ]
+    if "tune" in results and "report" in results:
+        rows = results["tune"] + results["report"]
+        sections.append(f"## All that can be read\n\n{table([total('all', rows)])}")
+    about = {"images": f"{digits.source} {options.images}", "number": options.number}
+    head = f"In per cent of {options.number} photographs of each kind; digits: {about['images']}."
+    text = "\n\n".join(["# Photographs", head, *sections]) + "\n"
+    utils.write_atomically(HERE / "results" / f"{options.name}.md", text.encode())
+    content = json.dumps(about | {"kinds": results}, indent=1) + "\n"
+    utils.write_atomically(HERE / "results" / f"{options.name}.json", content.encode())
+    print(f"{text}\n{time.perf_counter() - start:.0f} s")
 
 
 if __name__ == "__main__":

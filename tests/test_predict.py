@@ -228,7 +228,9 @@ def test_without_weights(tmp_path, capsys, monkeypatch):
     assert "metadata.json" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["no/seen.png", "seen", "seen.txt", "", "here", "one.png", "link.png"])
+@pytest.mark.parametrize(
+    "name", ["no/seen.png", "seen", "seen.txt", "", "here", "one.png", "link.png"]
+)
 def test_a_picture_that_must_not_be_written(tmp_path, capsys, name):
     path = save(drawn(1, *STYLES[0]), tmp_path / "one.png")
     (tmp_path / "here").mkdir()
