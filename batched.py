@@ -2,10 +2,11 @@
 
 `DeviceLoader` holds a dataset's uint8 images once, on the training device, and transforms each
 batch there: one call for the batch, one independent random draw for each image. The transforms
-are the ones that the reader wrote for torchvision; `translate` turns each into batched steps.
+are torchvision's, classic or v2; `translate` turns each into batched steps.
 """
 
 import math
+import operator
 from collections.abc import Callable
 from functools import singledispatch
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torchvision import datasets
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import functional as TF
 from torchvision.transforms import transforms as T  # the classic classes
@@ -21,14 +23,14 @@ from torchvision.transforms import transforms as T  # the classic classes
 
 
 class UnbatchableError(ValueError):
-    """A transform, or one of its settings, has no batched equivalent."""
+    """A dataset, a transform or one of its settings has no batched equivalent."""
 
 
 class Step(NamedTuple):
     """One batched transform: images (N, C, H, W) and a generator in, images out.
 
     torchvision starts from PIL images, and some transforms pass over those, or want nothing else:
-    `makes_tensor` marks the conversion, `needs_tensor` what has an effect only behind it.
+    `makes_tensor` marks the conversion, `needs_tensor` what has an effect only after it.
     """
 
     apply: Callable[[torch.Tensor, torch.Generator], torch.Tensor]
@@ -48,7 +50,7 @@ def steps_of(transform):
     Raises UnbatchableError, naming the transform, where that cannot be done exactly. A subclass
     may do anything, so a type counts only if it is itself registered with `translate`.
     """
-    if type(transform) not in translate.registry or type(transform) is object:
+    if type(transform) not in translate.registry:
         raise UnbatchableError(f"{type(transform).__name__} has no batched equivalent")
     return translate(transform)
 
@@ -182,28 +184,12 @@ def random_affine(transform):
     return [Step(apply, random=True)]
 
 
-@translates("ElasticTransform")
-def elastic_transform(transform):
-    mode, fill = warp_settings(transform)
-
-    def apply(images, generator):
-        noise = uniform(-1, 1, (len(images), 2, *images.shape[-2:]), generator)
-        return elastic(images, noise, transform.alpha, transform.sigma, mode, fill)
-
-    return [Step(apply, random=True)]
-
-
 def warp_settings(transform):
     """Return grid_sample's mode, and the fill as a list of numbers, or None for bare zeros."""
-    mode, fill = transform.interpolation, transform.fill
-    mode = mode.value if isinstance(mode, InterpolationMode) else mode
-    for setting, value, known in (
-        ("interpolation", mode, mode in ("nearest", "bilinear")),
-        ("fill", fill, not isinstance(fill, dict)),
-    ):
-        if not known:
-            name = f"{type(transform).__name__}({setting}={value})"
-            raise UnbatchableError(f"{name} has no batched equivalent")
+    mode, fill = InterpolationMode(transform.interpolation).value, transform.fill
+    if mode not in ("nearest", "bilinear") or isinstance(fill, dict):
+        settings = f"interpolation={mode}, fill={fill}"
+        raise UnbatchableError(f"{type(transform).__name__}({settings}) has no batched equivalent")
     return mode, [fill] if isinstance(fill, (int, float)) else fill
 
 
@@ -217,16 +203,7 @@ def rotate(images, angle, mode="nearest", fill=None, center=None):
 
 
 def affine(
-    images,
-    angle,
-    shift_x,
-    shift_y,
-    scale,
-    shear_x,
-    shear_y,
-    mode="nearest",
-    fill=None,
-    center=None,
+    images, angle, shift_x, shift_y, scale, shear_x, shear_y, mode="nearest", fill=None, center=None
 ):
     """Warp each image (N, C, H, W) by its own parameters, each a float64 tensor (N,) on the CPU.
 
@@ -246,32 +223,9 @@ def affine(
     back_x, back_y = -x - shift_x, -y - shift_y
     row_x = torch.stack([xx, xy, xx * back_x + xy * back_y + x], dim=1)  # (N, 3)
     row_y = torch.stack([yx, yy, yx * back_x + yy * back_y + y], dim=1)
-    return warp(images, torch.stack([row_x, row_y], dim=1), mode, fill)
-
-
-def elastic(images, noise, alpha, sigma, mode="bilinear", fill=None):
-    """Shift each pixel of images (N, C, H, W) by noise (N, 2, H, W) in [-1, 1], made smooth.
-
-    `sigma` is the smoothing in pixels, `alpha` the strength in half pixels, both (x, y). As
-    torchvision's, but smoothed along one axis after the other: the same but for rounding.
-    """
-    (height, width), shifts = images.shape[-2:], []
-    noise = send(noise.to(images.dtype if images.is_floating_point() else torch.float32), images)
-    for axis, side in enumerate((width, height)):
-        shift, size = noise[:, axis : axis + 1], int(8 * sigma[axis] + 1) // 2 * 2 + 1
-        if sigma[axis] > 0:
-            shift = TF.gaussian_blur(shift, [size, 1], list(sigma))
-            shift = TF.gaussian_blur(shift, [1, size], list(sigma))
-        shifts.append(shift[:, 0] * alpha[axis] / side)
-    still = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]], dtype=noise.dtype)
-    grid = affine_grid(still, height, width, images.device) + torch.stack(shifts, dim=-1)
-    return sample(images, grid, mode, fill)
-
-
-def warp(images, matrix, mode, fill):
-    """Sample each image (N, C, H, W) through its own matrix (N, 2, 3), output to input pixels."""
-    matrix = matrix.to(images.dtype if images.is_floating_point() else torch.float32)
-    return sample(images, affine_grid(matrix, *images.shape[-2:], images.device), mode, fill)
+    dtype = images.dtype if images.is_floating_point() else torch.float32
+    matrix = torch.stack([row_x, row_y], dim=1).to(dtype)  # before the device: MPS has no float64
+    return sample(images, affine_grid(matrix, height, width, images.device), mode, fill)
 
 
 def sample(images, grid, mode, fill):
@@ -302,8 +256,8 @@ def sample(images, grid, mode, fill):
 def affine_grid(matrix, height, width, device):
     """Return where each output pixel comes from, (N, H, W, 2), in grid_sample's -1 to 1.
 
-    Products and sums one at a time, so that every device rounds alike; torchvision multiplies
-    matrices, to the same numbers.
+    `matrix` (N, 2, 3) maps output to input pixels. Products and sums one at a time, so that every
+    device rounds alike; torchvision multiplies matrices, to the same numbers.
     """
     x = torch.arange(width, dtype=matrix.dtype, device=device) - (width - 1) / 2  # (W,)
     y = torch.arange(height, dtype=matrix.dtype, device=device) - (height - 1) / 2  # (H,)
@@ -370,7 +324,10 @@ def random_erasing(transform):
         chosen = fits.any(dim=1) & (uniform(0, 1, n, generator) < transform.p)
         box_height = box_height * chosen  # a box without height erases nothing
         if transform.value in ("random", None):
-            value = send(torch.randn(images.shape, generator=generator), images)
+            noise = torch.randn(
+                images.shape, generator=generator, dtype=torch.float32, device="cpu"
+            )
+            value = send(noise, images)
         else:
             value = per_channel(transform.value, images)
         return erase(images, top, left, box_height, box_width, value)
@@ -420,20 +377,17 @@ def color_jitter(transform):
     if transform.saturation is not None or transform.hue is not None:
         raise UnbatchableError("ColorJitter with saturation or hue has no batched equivalent")
 
+    brightness, contrast = transform.brightness or (1, 1), transform.contrast or (1, 1)
+    if brightness == contrast == (1, 1):
+        return []
+
     def apply(images, generator):
-        def brighten(images):
-            return images if transform.brightness is None else adjust_brightness(images, bright)
-
-        def contrast(images):
-            return images if transform.contrast is None else adjust_contrast(images, sharp)
-
         n = len(images)
-        bright = uniform(*(transform.brightness or (1, 1)), n, generator)
-        sharp = uniform(*(transform.contrast or (1, 1)), n, generator)
+        bright, sharp = uniform(*brightness, n, generator), uniform(*contrast, n, generator)
         first = uniform(0, 1, n, generator) < 0.5  # torchvision shuffles the two
-        return torch.where(
-            per_image(first, images), contrast(brighten(images)), brighten(contrast(images))
-        )
+        one = adjust_contrast(adjust_brightness(images, bright), sharp)
+        other = adjust_brightness(adjust_contrast(images, sharp), bright)
+        return torch.where(per_image(first, images), one, other)
 
     return [Step(apply, random=True)]
 
@@ -462,7 +416,9 @@ def blend(images, other, factor):
 
 def uniform(low, high, size, generator):
     """Draw float64 numbers between low and high, on the CPU."""
-    return low + (high - low) * torch.rand(size, generator=generator, dtype=torch.float64)
+    return low + (high - low) * torch.rand(
+        size, generator=generator, dtype=torch.float64, device="cpu"
+    )
 
 
 def integers(end, n, generator):
@@ -482,7 +438,7 @@ def per_image(values, images):
 
 def per_channel(values, images):
     """Return a number, or one number a channel, as a tensor that acts on images (N, C, H, W)."""
-    return send(torch.as_tensor(values, dtype=images.dtype).view(-1, 1, 1), images)
+    return send(torch.as_tensor(values, dtype=images.dtype, device="cpu").view(-1, 1, 1), images)
 
 
 # --- The loader --------------------------------------------------------------------------------
@@ -491,77 +447,127 @@ def per_channel(values, images):
 class DeviceLoader:
     """Batches of a dataset whose images stay on the device, transformed there batch by batch.
 
-    Takes a torchvision dataset with uint8 images `data` (N, H, W), labels `targets` (N,) and its
-    `transform`. Iterates over pairs of images (batch, C, H', W') and labels (batch,), int64. With
-    `shuffle`, each iteration takes a fresh order from the loader's own generator, on the CPU: the
-    order and all draws depend on the seed alone, not on the device. A pipeline without randomness
-    is run once and its result kept. Without a generator, torch's seeds one.
+    Takes a torchvision dataset with uint8 images `data` (N, H, W), labels `targets` (N,) and a
+    `transform`: MNIST or one of its relatives. Iterates over images (batch, C, H', W') and labels
+    (batch,), int64. With `shuffle`, each iteration draws a new order from `generator`, on the CPU:
+    order and augmentation depend on the seed alone, not on the device. Without a generator, torch's
+    seeds one. A transform without randomness is run once and its result kept.
 
-    Raises ValueError for a batch size that is no positive integer, UnbatchableError for a dataset
-    or a pipeline that only an ordinary DataLoader serves.
+    A dataset that was changed, by replacing `data`, `targets` or `transform` or by torch's in-place
+    operations, is read again for the next iteration or `len()`.
+
+    Raises ValueError for a batch size that is no positive integer and for data and targets that
+    differ in length, UnbatchableError for a dataset or a transform that needs a DataLoader.
     """
 
     def __init__(
         self, dataset, batch_size, shuffle=False, drop_last=False, device="cpu", generator=None
     ):
-        if type(batch_size) is not int or batch_size < 1:
+        if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
             raise ValueError(f"expected batch_size as a positive integer, got {batch_size!r}")
         if generator is None:
-            generator = torch.Generator().manual_seed(torch.randint(2**62, ()).item())
+            seed = torch.randint(2**62, (), device="cpu").item()
+            generator = torch.Generator().manual_seed(seed)
         self.dataset = dataset
-        self.batch_size = batch_size
+        self.batch_size = operator.index(batch_size)
         self.shuffle = shuffle
         self.drop_last = drop_last
+        self.device = device
         self.generator = generator
-        self.steps = dataset_steps(dataset)
-        self.images = dataset.data.unsqueeze(1).to(device)  # uint8 (N, 1, H, W)
-        self.labels = dataset.targets.to(device)
+        self._parts, self._versions = [], None
+        self._refresh()
+
+    def _refresh(self):
+        """Read the dataset, unless it is as it was when it was read last."""
+        names = ("data", "targets", "transform", "target_transform")
+        parts = [getattr(self.dataset, name, None) for name in names]
+        versions = [version(part) for part in parts]
+        same = self._parts and all(map(operator.is_, parts, self._parts))
+        if same and versions == self._versions:
+            return
+        self.steps, images, labels = read_dataset(self.dataset)
+        self.images, self.labels = images.to(self.device), labels.to(self.device)
         if not any(step.random for step in self.steps):
             self.images = run_in_chunks(self.steps, self.images)
             self.steps = []
+        self._parts, self._versions = parts, versions
+
+    def __getstate__(self):  # without the steps, which can't be pickled and are read again
+        missing = {"steps": [], "images": None, "labels": None, "_parts": []}
+        return self.__dict__ | missing | {"generator": self.generator.get_state()}
+
+    def __setstate__(self, state):
+        self.__dict__ |= state | {"generator": torch.Generator()}
+        self.generator.set_state(state["generator"])
 
     def __len__(self):
-        whole, rest = divmod(len(self.labels), self.batch_size)
-        return whole if self.drop_last or not rest else whole + 1
+        self._refresh()
+        n = len(self.labels)
+        return n // self.batch_size if self.drop_last else math.ceil(n / self.batch_size)
 
     def __iter__(self):
         # Both are drawn here, so that an iteration broken off leaves the next one as it was.
-        n = len(self.labels)
-        order = torch.randperm(n, generator=self.generator) if self.shuffle else torch.arange(n)
-        seed = torch.randint(2**62, (), generator=self.generator).item()
-        return self._batches(order.to(self.labels.device), torch.Generator().manual_seed(seed))
+        self._refresh()
+        n, generator = len(self.labels), self.generator
+        if self.shuffle:
+            order = torch.randperm(n, generator=generator, device="cpu")
+        else:
+            order = torch.arange(n, device="cpu")
+        seed = torch.randint(2**62, (), generator=generator, device="cpu").item()
+        indices = order.to(self.device).split(self.batch_size)[: len(self)]
+        draws = torch.Generator().manual_seed(seed)
+        return batches(self.steps, self.images, self.labels, indices, draws)
 
-    def _batches(self, order, generator):
-        for index in order.split(self.batch_size)[: len(self)]:
-            yield run(self.steps, self.images.index_select(0, index), generator), self.labels[index]
+
+def batches(steps, images, labels, indices, generator):
+    """Yield transformed images and labels for each tensor of indices."""
+    for index in indices:
+        yield run(steps, images.index_select(0, index), generator), labels[index]
 
 
-def dataset_steps(dataset):
-    """Return the steps of a dataset's transform, checked on its first image.
+def version(part):
+    """Return what differs after a tensor or a transform was changed in place."""
+    if isinstance(part, torch.Tensor):
+        return None if part.is_inference() else part._version
+    return repr(part)
 
-    torchvision's own pipeline has to make a tensor of the same shape and type of that image, and of
-    the same values where nothing is random.
+
+def read_dataset(dataset):
+    """Return a dataset's steps, images (N, 1, H, W) and labels (N,).
+
+    The steps are checked on the first image: torchvision's own transform has to make a tensor of
+    the same shape and type of it, with the same values where nothing is random.
     """
-    data = getattr(dataset, "data", None)
+    name = type(dataset).__name__
+    data, labels = getattr(dataset, "data", None), getattr(dataset, "targets", None)
     if not isinstance(data, torch.Tensor) or data.dtype != torch.uint8 or data.dim() != 3:
-        raise UnbatchableError(f"{type(dataset).__name__} holds no uint8 images of shape (N, H, W)")
-    if dataset.target_transform is not None:
+        raise UnbatchableError(f"{name} holds no uint8 images of shape (N, H, W)")
+    if isinstance(dataset, datasets.QMNIST) and dataset.compat:
+        labels = labels[:, 0]  # the other seven numbers say who wrote the digit
+    if not isinstance(labels, torch.Tensor) or labels.dim() != 1:
+        raise UnbatchableError(f"{name} holds no labels as a tensor of shape (N,)")
+    if not len(data) == len(labels) > 0:
+        counts = f"{len(labels)} labels and {len(data)} images"
+        raise ValueError(f"expected a label for each image, got {counts}")
+    if getattr(dataset, "target_transform", None) is not None:
         raise UnbatchableError("target_transform has no batched equivalent")
-    steps = steps_of(dataset.transform)
-    with torch.random.fork_rng(devices=[]):
-        theirs = dataset[0][0]
-    if not isinstance(theirs, torch.Tensor):
-        raise UnbatchableError(f"the pipeline ends in a {type(theirs).__name__}, not in a tensor")
+    steps, images, labels = steps_of(dataset.transform), data.unsqueeze(1), labels.long()
     check_conversion(steps)
-    ours = run(steps, data[:1].unsqueeze(1), torch.Generator().manual_seed(0))[0]
-    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        image, label = dataset[0]
+    if not isinstance(image, torch.Tensor):
+        raise UnbatchableError(f"the pipeline ends in a {type(image).__name__}, not in a tensor")
+    ours = run(steps, images[:1], torch.Generator().manual_seed(0))[0]
+    if ours.shape != image.shape or ours.dtype != image.dtype:
         raise UnbatchableError(
-            f"the pipeline makes {theirs.dtype} {tuple(theirs.shape)} of an image, "
+            f"the pipeline makes {image.dtype} {tuple(image.shape)} of an image, "
             f"its batched form {ours.dtype} {tuple(ours.shape)}"
         )
-    if not any(step.random for step in steps) and not torch.allclose(ours, theirs, atol=1e-6):
+    if not any(step.random for step in steps) and not torch.allclose(ours, image, atol=1e-6):
         raise UnbatchableError("the pipeline makes other values of an image than its batched form")
-    return steps
+    if label != labels[0] or len(dataset) != len(data):
+        raise UnbatchableError(f"{name} gives other labels, or more or fewer, than its targets")
+    return steps, images, labels
 
 
 def check_conversion(steps):

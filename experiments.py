@@ -4,8 +4,10 @@
 and `results_table` put the notebooks' experiments side by side.
 """
 
+import inspect
 import json
 from dataclasses import asdict, dataclass, field
+from itertools import chain, repeat
 from pathlib import Path
 
 import torch
@@ -14,7 +16,8 @@ from torch import nn
 import utils
 from recipes import Recipe
 
-KEPT = Path("runs", "steps")
+HERE = Path(__file__).resolve().parent
+KEPT, RESULTS = Path("runs", "steps"), HERE / "benchmarks" / "results"
 
 
 @dataclass
@@ -129,6 +132,70 @@ def run(net, recipe, *, progress=None, verbose=True, **settings):
     experiment = prepare(net, recipe, **settings)
     experiment.fit(progress=progress, verbose=verbose)
     return experiment
+
+
+def range_test(net, recipe, *, lowest=1e-3, highest=10.0, steps=80, **settings):
+    """Return learning rates and the training loss of a batch at each, as the rate rises.
+
+    From `lowest` to `highest` by the same factor after every batch; it ends where the loss is not
+    finite. Takes the nets, recipes and `settings` of `prepare`, and leaves nothing trained behind.
+    Raises what `prepare` raises, and ValueError for rates that do not rise.
+
+    Source: Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017.
+    """
+    steps = utils.check_integer("steps", steps, minimum=2)
+    if not 0 < lowest < highest:
+        raise ValueError(f"expected 0 < lowest < highest, got {lowest!r} and {highest!r}")
+    experiment = prepare(net, recipe, **settings)
+    batches = chain.from_iterable(repeat(experiment.train_loader))
+    factor, rates, losses = (highest / lowest) ** (1 / (steps - 1)), [], []
+    for step in range(steps):
+        for group in experiment.optimizer.param_groups:
+            group["lr"] = lowest * factor**step
+        batch = [next(batches)]
+        try:
+            metrics = utils.train_model(
+                experiment.net,
+                experiment.device,
+                batch,
+                experiment.optimizer,
+                1,
+                loss_function=recipe.loss_function,
+                progress=False,
+            )
+        except FloatingPointError:
+            break
+        rates.append(lowest * factor**step)
+        losses.append(metrics.loss)
+    return rates, losses
+
+
+def code_of(*definitions):
+    """Return the source of classes and functions as a Markdown block."""
+    sources = (inspect.getsource(definition) for definition in definitions)
+    return "```python\n" + "\n\n".join(sources) + "```"
+
+
+def swept(name, folder=RESULTS):
+    """Return the histories of a sweep in benchmarks/results/ by seed; none where it is missing."""
+    contents = [json.loads(path.read_text()) for path in Path(folder, name).glob("seed-*.json")]
+    runs = {each["settings"]["seed"]: utils.History(**each["history"]) for each in contents}
+    return dict(sorted(runs.items()))
+
+
+def gains(choices, folder=RESULTS):
+    """Return (title, gain, standard error) of rows of the ablation, in percentage points.
+
+    `choices` holds titles by the names of rows, see benchmarks/results/ablation.md. Returns none
+    where the ablation is missing.
+    """
+    path = Path(folder, "ablation.json")
+    rows = json.loads(path.read_text()) if path.exists() else {}
+    return [
+        (title, rows[name]["gain"], rows[name]["gain_error"])
+        for name, title in choices.items()
+        if name in rows
+    ]
 
 
 def keep(name, net, history, folder=KEPT):

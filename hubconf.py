@@ -2,13 +2,16 @@
 
 Every entry point returns a network of model.py on the CPU: images (N, 1, 28, 28), normalised by
 mean 0.1307 and standard deviation 0.3081, to log-probabilities (N, 10). `weights/metadata.json`
-says where the pretrained weights come from and what they reach.
+says where the pretrained weights come from and what accuracy they reach.
 """
 
-import hashlib as _hashlib  # underscores: torch.hub lists what is public here as entry points
+import copyreg as _copyreg  # underscores: torch.hub lists what is public here as entry points
+import hashlib as _hashlib
 import importlib.util as _util
 import io as _io
 import json as _json
+import sys as _sys
+from functools import partial as _partial
 from pathlib import Path as _Path
 
 import torch as _torch
@@ -17,17 +20,6 @@ dependencies = ["torch"]
 
 _HERE = _Path(__file__).resolve().parent
 _METADATA = _HERE / "weights" / "metadata.json"
-
-
-def _load_model():
-    """Import model.py by its path: the caller may well have a module `model` of another kind."""
-    spec = _util.spec_from_file_location("step_by_step_mnist_model", _HERE / "model.py")
-    module = _util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-_model = _load_model()
 
 
 def net1():
@@ -45,37 +37,44 @@ def net3():
     return _model.Net3()
 
 
-def net4():
-    """Net4, untrained: 7,216 parameters."""
-    return _model.Net4()
+def net4(pretrained=False, dropout=None):
+    """Net4: 7,216 parameters, dropout 0.05 by default. Pretrained: as it was trained, in eval mode.
 
-
-def net5(pretrained=False, width=12):
-    """Net5 of a width, 7,216 parameters by default; pretrained at widths 12 and 8.
-
-    Raises ValueError for a width without weights, and for weights that are damaged or do not fit;
-    OSError where the files are missing.
+    Raises ValueError for an argument other than that of the weights, and for weights that are
+    damaged or do not fit; OSError where the files are missing.
     """
-    net = _model.Net5(width)
-    return _with_weights(net, width) if pretrained else net
+    return _made("net4", pretrained, dropout=dropout)
 
 
-def net5_small(pretrained=False):
-    """Net5 of width 8: 3,534 parameters."""
-    return net5(pretrained, width=8)
+def net5(pretrained=False, width=None):
+    """Net5: 7,216 parameters, width 12 by default. Pretrained: as for net4."""
+    return _made("net5", pretrained, width=width)
 
 
-def _with_weights(net, width):
-    """Fill a Net5 with the weights that metadata.json names for its width, and set it to eval."""
+def net6(pretrained=False):
+    """Net6: one kernel used four times. Pretrained: as for net4."""
+    return _made("net6", pretrained)
+
+
+def _made(name, pretrained, **arguments):
+    """Return the network of a name, with the weights that metadata.json has for it if asked."""
+    network = getattr(_model, name.capitalize())
+    given = {key: value for key, value in arguments.items() if value is not None}
+    if not pretrained:
+        return network(**given)
     try:
-        entries = {entry["width"]: entry for entry in _json.loads(_METADATA.read_text())}
-        entry = entries.get(width)
-        path, expected = entry and _METADATA.with_name(entry["file"]), entry and entry["sha256"]
+        entries = {
+            entry["name"]: (entry["file"], entry["sha256"], dict(entry["arguments"]))
+            for entry in _json.loads(_METADATA.read_text())
+        }
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{_METADATA} is damaged: {error!r}") from error
-    if entry is None:
-        held = ", ".join(map(str, entries))
-        raise ValueError(f"there are pretrained weights for width {held}, not for {width}")
+    if name not in entries:
+        raise ValueError(f"there are pretrained weights for {', '.join(entries)}, not for {name}")
+    file, expected, trained_with = entries[name]
+    if given != {key: trained_with.get(key) for key in given}:
+        raise ValueError(f"the weights of {name} are for {trained_with}, got {given}")
+    net, path = network(**trained_with), _METADATA.with_name(file)
     content = path.read_bytes()
     digest = _hashlib.sha256(content).hexdigest()
     if digest != expected:
@@ -84,5 +83,35 @@ def _with_weights(net, width):
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f"{path} does not fit Net5 of width {width}: {error}") from error
+        raise ValueError(f"{path} does not fit {type(net).__name__}: {error}") from error
     return net.eval()
+
+
+def _load_model():
+    """Import model.py of this folder, once, under a name that no module of the caller's has."""
+    path = _HERE / "model.py"
+    name = f"step_by_step_mnist_model_{_hashlib.sha256(bytes(path)).hexdigest()[:16]}"
+    if name not in _sys.modules:
+        spec = _util.spec_from_file_location(name, path)
+        module = _util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        _sys.modules[name] = module
+        for value in vars(module).values():
+            if getattr(value, "__module__", None) == name and isinstance(value, type):
+                _copyreg.pickle(value, _reduced)
+    return _sys.modules[name]
+
+
+def _reduced(module):
+    """Return what pickle needs to build a module of model.py where model.py cannot be imported."""
+    empty = _partial(_torch.hub.load, str(_HERE), "_empty", source="local")
+    return empty, (type(module).__name__,), module.__dict__
+
+
+def _empty(name):
+    """Return an instance of a class of model.py, to be filled by pickle."""
+    module = getattr(_model, name)
+    return module.__new__(module)
+
+
+_model = _load_model()

@@ -1,14 +1,18 @@
-"""A look inside a network: output size and receptive field after each layer."""
+"""The output size and the receptive field after each layer of a convolutional network."""
 
 import copy
+from collections import defaultdict
+from functools import reduce
 from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 
 class LayerTrace(NamedTuple):
-    """What a layer leaves behind: (height, width, channels), and the receptive field in pixels."""
+    """A layer, its output size (height, width, channels) and its receptive field in pixels."""
 
     name: str
     layer: nn.Module
@@ -17,48 +21,186 @@ class LayerTrace(NamedTuple):
 
 
 def trace(model, input_size=(1, 28, 28)):
-    """Yield a LayerTrace for each layer of a chain of square convolutions and poolings, in order.
+    """Return a LayerTrace for each call of a layer, in order, for inputs (N, C, H, W).
 
-    The receptive field grows by (kernel size - 1) x jump at every layer, and the jump, the
-    distance of neighbouring outputs in input pixels, is multiplied by the stride (Araujo,
-    Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019).
-    Raises TypeError for a layer that is neither local nor elementwise, and for branches it would
-    be wrong without notice.
+    A layer is a module without children. What happens between the layers counts, too: functional
+    pooling adds to the receptive field of the next layer, and after a residual connection it is
+    that of the longer branch. A copy of the model runs on the CPU in eval mode; the model and the
+    random state stay as they are.
+
+    Raises TypeError, naming operator and layer, where there is no receptive field of one size: an
+    operator other than a convolution, pooling, padding or elementwise one; branches of different
+    strides; a field that is not square.
     """
-    model, rows = copy.deepcopy(model).cpu().eval(), []
-    names = {module: name for name, module in model.named_modules()}
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.device("cpu"),
+        torch.inference_mode(False),
+        torch.no_grad(),
+    ):
+        traced = copy.deepcopy(model).to_empty(device="cpu").float().eval()
+        names, rows = defaultdict(list), []
+        for name, module in traced.named_modules(remove_duplicate=False):
+            if not list(module.children()):
+                names[module].append(name)
 
-    def hook(layer, inputs, output):
-        rows.append((layer, inputs[0].shape, output.shape))
+        def enter(module, inputs):
+            windows.layer = f" in {names[module][0]}: {module}"
 
-    for module in names:
-        if not any(module.children()):
-            module.register_forward_hook(hook)
-    with torch.no_grad():
-        model(torch.zeros(1, *input_size))
+        def leave(module, inputs, output):
+            height, width, channels, field = windows.measure(output)
+            name = names[module].pop(0) if len(names[module]) > 1 else names[module][0]
+            size = (height, width, channels)
+            rows.append(LayerTrace(name, model.get_submodule(name), size, field))
+            windows.layer = ""
 
-    receptive_field, jump = 1, 1
-    for layer, before, after in rows:
-        kernel_size, stride = window(layer, before)
-        receptive_field += (kernel_size - 1) * jump
-        jump *= stride
-        _, channels, height, width = after
-        yield LayerTrace(names[layer], layer, (height, width, channels), receptive_field)
+        for module in names:
+            module.register_forward_pre_hook(enter)
+            module.register_forward_hook(leave)
+        images = torch.zeros(2, *input_size, dtype=torch.float32)
+        with Windows(images) as windows:
+            traced(images)
+        return rows
 
 
-def window(layer, input_shape):
-    """Return the kernel size, dilation included, and the stride of a layer, in pixels."""
-    if isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size in (1, (1, 1)):
-        return input_shape[-1], 1
-    if isinstance(layer, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
-        sizes = (layer.kernel_size, layer.stride, getattr(layer, "dilation", 1))
-        kernel_size, stride, dilation = (
-            size if isinstance(size, tuple) else (size, size) for size in sizes
+class Window(NamedTuple):
+    """The pixels that output i depends on, along one axis: `field` of them, from start + i * jump.
+
+    Source: Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks",
+    Distill 2019.
+    """
+
+    start: int = 0
+    field: int = 1
+    jump: int = 1
+
+    def after(self, kernel, stride, padding, dilation):
+        """Return the window after a kernel has moved along the axis."""
+        field = self.field + dilation * (kernel - 1) * self.jump
+        return Window(self.start - padding * self.jump, field, self.jump * stride)
+
+    def union(self, other):
+        """Return the smallest window that covers this one and another of the same jump."""
+        start = min(self.start, other.start)
+        end = max(self.start + self.field, other.start + other.field)
+        return Window(start, end - start, self.jump)
+
+
+# Elementwise operators that not every version of torch tags as such.
+ELEMENTWISE = {"_prelu_kernel", "_to_copy", "alias", "celu", "channel_shuffle", "clone", "detach"}
+ELEMENTWISE |= {"elu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu"}
+ELEMENTWISE |= {"log_sigmoid_forward", "mish", "softplus", "softshrink", "threshold"}
+
+
+class Windows(TorchDispatchMode):
+    """Follows the windows of all tensors computed from images (N, C, H, W), operator by operator.
+
+    What an operator that it does not know returns, and all that is computed from it, has none.
+    """
+
+    def __init__(self, images):
+        super().__init__()
+        self.of = {images: (Window(), Window())}  # windows along height and width, or None
+        self.layer, self.unknown = "", ""  # the layer that runs, the first unknown operator
+        self.lost = False  # whether an unknown value may have got into any tensor
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        output = operator(*args, **(kwargs or {}))
+        leaves = tree_leaves((args, kwargs))
+        sources = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf in self.of]
+        name = str(operator).split(".")[1]
+        if not sources or name.endswith("_like"):  # empty_like reads nothing but the shape
+            return output
+        results = tree_leaves(output)
+        windows = self.after(operator, name, args, sources, results[0])
+        if windows is None:
+            self.unknown = self.unknown or f"the operator {name}{self.layer}"
+        if operator._schema.is_mutable:  # views of the same memory keep what they have
+            self.lost |= windows is None or self.of.get(results[0]) != windows
+        self.lost |= not isinstance(results[0], torch.Tensor)  # a number, no longer followed
+        self.of |= dict.fromkeys(results, windows)
+        return output
+
+    def after(self, operator, name, args, sources, output):
+        """Return the windows of an operator's output, None where they are not known."""
+        if not isinstance(output, torch.Tensor) or any(
+            self.of[source] is None for source in sources
+        ):
+            return None
+        if torch.Tag.pointwise in operator.tags or name.rstrip("_") in ELEMENTWISE:
+            return self.merged(sources, output)
+        return self.moved(name, args, sources, output)
+
+    def merged(self, sources, output):
+        """Return the windows where each pixel depends on the sources' pixels at its own place."""
+        axes = list(zip(*(self.of[source] for source in sources), strict=True))
+        aligned = all(len({window.jump for window in axis}) == 1 for axis in axes)
+        if not aligned or any(source.shape[2:] != output.shape[2:] for source in sources):
+            return None
+        return tuple(reduce(Window.union, axis) for axis in axes)
+
+    def moved(self, name, args, sources, output):
+        """Return the windows after an operator that is not elementwise, None for an unknown one."""
+        images, *others = sources
+        size, output_size = images.shape[2:], output.shape[2:]
+        one_pixel = set(size) | set(output_size) <= {1}
+        match name:
+            case "cat" | "glu" | "_softmax" | "_log_softmax":
+                over_channels = len(args) > 1 and args[1] % output.dim() == 1
+                return self.merged(sources, output) if over_channels else None
+            case "addmm" if one_pixel and images is args[1] and not others:
+                return self.of[images]
+            case _ if others or images is not args[0]:
+                return None
+            case "mm" if one_pixel:
+                return self.of[images]
+            case "native_batch_norm" if not args[5]:  # with its running statistics
+                return self.of[images]
+            case "view" | "_unsafe_view" | "squeeze" | "unsqueeze" if one_pixel:
+                same = (len(images), images.numel()) == (len(output), output.numel())
+                return self.of[images] if same else None
+            case _ if images.dim() != 4:
+                return None
+            case "convolution" if not args[6]:
+                return self.slide(images, args[1].shape[2:], *args[3:6])
+            case "max_pool2d_with_indices":
+                return self.slide(*args[:5])
+            case "avg_pool2d":
+                return self.slide(*args[:4])
+            case "mean" | "amax" if len(args) > 1 and {axis % 4 for axis in args[1] or ()} == {
+                2,
+                3,
+            }:
+                return self.slide(images, size)
+            case "_adaptive_avg_pool2d" | "adaptive_max_pool2d":
+                kernel = [side // pixels for side, pixels in zip(size, output_size, strict=True)]
+                even = all(
+                    side % pixels == 0 for side, pixels in zip(size, output_size, strict=True)
+                )
+                return self.slide(images, kernel) if even else None
+            case "constant_pad_nd" | "reflection_pad2d" | "replication_pad2d" if len(args[1]) == 4:
+                left, _, top, _ = args[1]
+                return self.slide(images, (1, 1), (1, 1), (top, left))
+        return None
+
+    def slide(self, images, kernel, stride=(), padding=(0, 0), dilation=(1, 1)):
+        """Return the windows after a kernel has moved over images; its settings are per axis."""
+        settings = zip(kernel, stride or kernel, padding, dilation, strict=True)
+        return tuple(map(lambda window, axis: window.after(*axis), self.of[images], settings))
+
+    def measure(self, output):
+        """Return height, width, channels and receptive field of an output (N, C, H, W) or (N, C).
+
+        Raises TypeError, naming operator and layer, where they are not known.
+        """
+        known = isinstance(output, torch.Tensor) and self.of.get(output) and not self.lost
+        if known and output.dim() in (2, 4):
+            rows, columns = self.of[output]
+            _, channels, height, width = (*output.shape, 1, 1)[:4]
+            if rows.field == columns.field:
+                return height, width, channels, rows.field
+            self.unknown = f"{rows.field} x {columns.field} pixels{self.layer}"
+        raise TypeError(
+            "expected square convolutions and poolings, padding and elementwise layers, "
+            f"got {self.unknown or 'another output' + self.layer}"
         )
-        if any(height != width for height, width in (kernel_size, stride, dilation)):
-            raise TypeError(f"expected square windows, got {layer}")
-        return dilation[0] * (kernel_size[0] - 1) + 1, stride[0]
-    elementwise = (nn.ReLU, nn.BatchNorm2d, nn.Dropout, nn.Dropout2d, nn.Identity)
-    if isinstance(layer, elementwise):
-        return 1, 1
-    raise TypeError(f"expected a convolution, pooling or elementwise layer, got {layer}")

@@ -1,6 +1,8 @@
 """Where the images come from: find MNIST, check its files, download it, hold images out."""
 
 import copy
+import gzip
+import hashlib
 import math
 import os
 import queue
@@ -11,6 +13,7 @@ import threading
 import time
 import urllib.request
 import warnings
+import zlib
 from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
@@ -20,28 +23,21 @@ from torchvision import datasets
 
 HERE = Path(__file__).resolve().parent
 
-IDX_FILES = {  # name: number of dimensions
-    "train-images-idx3-ubyte": 3,
-    "train-labels-idx1-ubyte": 1,
-    "t10k-images-idx3-ubyte": 3,
-    "t10k-labels-idx1-ubyte": 1,
+IDX_FILES = {  # name: MD5 checksum of MNIST's own, without the header
+    "train-images-idx3-ubyte": "6510e85a72c3e9475c492d559d3770d2",
+    "train-labels-idx1-ubyte": "e86ee40d66677c011a9abda399ec8c4d",
+    "t10k-images-idx3-ubyte": "240610fa99e73bfa49df8e7fc24d3206",
+    "t10k-labels-idx1-ubyte": "073c3904dfbd3e141ff8aa01cfde6b15",
 }
 HOW_TO_GET_MNIST = (
-    "With a network, leave root out and MNIST is downloaded into data/. Without one, bring the "
-    "four files of a machine that has them to MNIST/raw/ in a folder, and name that folder as "
-    "root or in MNIST_ROOT."
+    "With a network, leave root out and MNIST is downloaded into data/. Without one, copy the "
+    "four files from a machine that has them to MNIST/raw/ in a folder, and pass that folder as "
+    "root or set MNIST_ROOT to it."
 )
 
 
-class MNIST(datasets.MNIST):
-    """torchvision's, reading the checked files alone, never an old version's processed/ folder."""
-
-    def _check_legacy_exist(self):
-        return False
-
-
 class Found(NamedTuple):
-    """Where MNIST was found: a torchvision root, and "full" (60,000 + 10,000) or "sample"."""
+    """Where MNIST was found, and its source: "full" (60,000 + 10,000), "sample" or "unknown"."""
 
     root: Path
     source: str
@@ -50,97 +46,160 @@ class Found(NamedTuple):
 def find_mnist(root=None, source="auto", data=HERE / "data"):
     """Find MNIST: in `root` or MNIST_ROOT; in `data`; by download; else the shipped sample.
 
-    `source` "full" refuses the sample, "sample" asks for it. Raises FileNotFoundError where there
-    is no MNIST, ValueError for damaged files and contradictory arguments.
+    `root` is a torchvision root, the folder MNIST in it, or the folder of the four files, which may
+    be packed (.gz). `source` "full" accepts the full set only, "sample" takes the shipped sample.
+    Files that are neither MNIST's, by their checksums, nor the sample's have the source "unknown",
+    with a warning.
+
+    Raises FileNotFoundError where there is no MNIST, ValueError for damaged files and contradictory
+    arguments.
     """
     if source not in ("auto", "full", "sample"):
         raise ValueError(f"expected source auto, full or sample, got {source!r}")
+    if root == "":
+        raise ValueError("expected root as a folder, got ''")
     if root is not None and source == "sample":
         raise ValueError(f"source 'sample' is the shipped one, but root {str(root)!r} is given too")
-    data = Path(data)
+    given = root or os.environ.get("MNIST_ROOT")
     if source == "sample":
-        return identify(data / "sample")
-    given = root if root is not None else os.environ.get("MNIST_ROOT")
-    if given:
-        found = identify(Path(given))
+        found = identify(Path(data, "sample"))
+    elif given:
+        found = identify(Path(os.path.expanduser(given)))
     else:
-        try:
-            found = identify(data)
-        except (FileNotFoundError, ValueError):
-            found = download_or_sample(data, source)
+        found = find_or_download(Path(data), source)
     if source == "full" and found.source != "full":
         raise ValueError(f"{found.root} does not hold the full MNIST. {HOW_TO_GET_MNIST}")
+    if found.source == "unknown":
+        warnings.warn(
+            f"the images in {raw_folder(found.root)} are not MNIST's, by their checksums: another "
+            "data set, or changed. Their source is 'unknown'.",
+            stacklevel=3,
+        )
     return found
 
 
-def download_or_sample(data, source):
-    """Download MNIST into `data`; where that fails, warn and return the sample there."""
+def find_or_download(data, source):
+    """Return what is in `data`, or download MNIST into it; else warn and return the sample."""
     try:
-        download_mnist(data)
-        return identify(data)
-    except OSError as error:
-        reason = f"MNIST could not be downloaded ({error})."
-    if source == "full":
-        raise FileNotFoundError(f"{reason} {HOW_TO_GET_MNIST}")
-    try:
+        found = identify(data)
+        reason = f"{raw_folder(data)} holds images of the sample only."
+    except (OSError, ValueError) as problem:
+        try:
+            download_mnist(data)
+            return identify(data)
+        except OSError as error:
+            reason = f"{problem}. MNIST could not be downloaded ({error})."
+        if source == "full" or not (data / "sample").exists():
+            raise FileNotFoundError(f"{reason} {HOW_TO_GET_MNIST}") from None
         found = identify(data / "sample")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{reason} {HOW_TO_GET_MNIST}") from None
-    warnings.warn(
-        f"{reason} Using the sample of 4,000 + 1,000 digits: its results are marked 'sample' and "
-        f"don't compare with those of the full set. {HOW_TO_GET_MNIST}",
-        stacklevel=4,
-    )
+    if found.source == "sample" and source == "auto":
+        warnings.warn(
+            f"{reason} Results are marked 'sample': they don't compare with those of the full "
+            f"60,000 + 10,000 digits. {HOW_TO_GET_MNIST}",
+            stacklevel=4,
+        )
     return found
 
 
 def identify(root):
-    """Check the four IDX files below a torchvision root, by header and size.
+    """Check the four files of a root; tell MNIST and the sample, or its first images, from others.
 
     Raises FileNotFoundError for a missing file, ValueError for a damaged one.
     """
-    raw = root / "MNIST" / "raw"
-    missing = [name for name in IDX_FILES if not (raw / name).is_file()]
-    if missing:
-        raise FileNotFoundError(f"no MNIST in {root}: {raw} lacks {', '.join(missing)}")
-    counts = [count_idx(raw / name, dimensions) for name, dimensions in IDX_FILES.items()]
-    for split, images, labels in (("train", *counts[:2]), ("t10k", *counts[2:])):
-        if images != labels:
-            raise ValueError(f"{raw}: {split} has {images} images, but {labels} labels")
-    train, test = counts[0], counts[2]
-    if train < test:
-        raise ValueError(f"{raw}: {train} training and {test} test images, are they swapped?")
-    return Found(root, "full" if (train, test) == (60_000, 10_000) else "sample")
+    raw = raw_folder(root)
+    files = {name: read_idx(raw, name) for name in IDX_FILES}
+    train, train_labels, test, test_labels = files.values()
+    for split, images, labels in (("train", train, train_labels), ("t10k", test, test_labels)):
+        if len(images) != len(labels):
+            raise ValueError(f"{raw}: {split} has {len(images)} images, but {len(labels)} labels")
+        if labels.max() > 9:
+            raise ValueError(f"{raw}: expected labels 0 to 9, got {labels.max()}")
+    if len(train) < len(test):
+        raise ValueError(
+            f"{raw}: {len(train)} training and {len(test)} test images, are they swapped?"
+        )
+    md5s = [hashlib.md5(file.numpy(), usedforsecurity=False).hexdigest() for file in files.values()]
+    if md5s == list(IDX_FILES.values()):
+        return Found(root, "full")
+    sample = HERE / "data" / "sample" / "MNIST" / "raw"
+    from_sample = sample.exists() and all(
+        torch.equal(file, read_idx(sample, name)[: len(file)]) for name, file in files.items()
+    )
+    return Found(root, "sample" if from_sample else "unknown")
 
 
-def count_idx(path, dimensions):
-    """Return the number of items in an IDX file, after a check of its header and size."""
-    header_size = 4 + 4 * dimensions
-    with open(path, "rb") as file:
-        header = file.read(header_size)
-    expected = f"an IDX file of uint8 in {dimensions} dimension{'s' * (dimensions > 1)}"
-    if len(header) < header_size or header[:4] != bytes([0, 0, 8, dimensions]):
-        raise ValueError(f"{path}: expected {expected}, got one that starts with {header!r}")
+def raw_folder(root):
+    """Return the folder of the four files: `root`/MNIST/raw as in torchvision, or nearer.
+
+    Raises FileNotFoundError, naming what is missing and what is there instead.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"no MNIST in {root}: there is no such folder")
+    folders = [folder for folder in (root / "MNIST" / "raw", root / "raw", root) if folder.is_dir()]
+    lacking = {folder: [n for n in IDX_FILES if not copies(folder, n)] for folder in folders}
+    raw = min(folders, key=lambda folder: len(lacking[folder]))
+    if lacking[raw]:
+        held = sorted(path.name for path in raw.iterdir())[:10]
+        raise FileNotFoundError(
+            f"no MNIST in {root}: {raw} lacks {', '.join(lacking[raw])} "
+            f"and holds {', '.join(held) or 'nothing'}"
+        )
+    return raw
+
+
+def copies(raw, name):
+    """Return the files that may be this one: also packed, with a dot for its dash, in a folder."""
+    pattern = name.replace("-idx", "[-.]idx") + "*"
+    return sorted(
+        path
+        for glob in (pattern, f"{pattern}/{pattern}")
+        for path in raw.glob(glob)
+        if path.is_file()
+    )
+
+
+def read_idx(raw, name):
+    """Return the items of one of the four files, from the first of its copies that is whole."""
+    problems = []
+    for path in copies(raw, name):
+        content = path.read_bytes()
+        try:
+            if content.startswith(b"\x1f\x8b"):
+                content = gzip.decompress(content)
+            return idx_items(content, dimensions=3 if "images" in name else 1)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            problems.append(f"{path} cannot be unpacked ({error}), starts with {content[:4]!r}")
+        except ValueError as error:
+            problems.append(f"{path}: {error}")
+    raise ValueError(problems[0])
+
+
+def idx_items(content, dimensions):
+    """Return the uint8 tensor (N, 28, 28) or (N,) in an IDX file; ValueError for a damaged one."""
+    size = 4 + 4 * dimensions
+    header = content[:size]
+    if len(header) < size or header[:4] != bytes([0, 0, 8, dimensions]):
+        expected = f"an IDX file of uint8 in {dimensions} dimension{'s' * (dimensions > 1)}"
+        raise ValueError(f"expected {expected}, got one that starts with {header!r}")
     shape = struct.unpack(f">{dimensions}I", header[4:])
     if shape[0] == 0 or (dimensions == 3 and shape[1:] != (28, 28)):
-        raise ValueError(f"{path}: expected one or more items of MNIST's size, got shape {shape}")
-    size, needed = path.stat().st_size, header_size + math.prod(shape)
-    if size != needed:
-        raise ValueError(f"{path}: expected {needed:,} bytes for shape {shape}, got {size:,}")
-    return shape[0]
+        raise ValueError(f"expected one or more items of MNIST's size, got shape {shape}")
+    if len(content) != (needed := size + math.prod(shape)):
+        raise ValueError(f"expected {needed:,} bytes for shape {shape}, got {len(content):,}")
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=size).view(shape)
 
 
 def download_mnist(data, silence=10):
     """Download MNIST into `data` by torchvision, or raise OSError.
 
-    A mirror that says nothing for `silence` seconds is given up for the next. The files arrive in a
-    folder of their own and move into place whole, so that a download that breaks off, or runs twice
-    at once, never leaves half a file behind.
+    A mirror that sends nothing for `silence` seconds is given up for the next. Files are downloaded
+    into a temporary folder and moved when they are complete, so a download that breaks off, or runs
+    twice at once, never leaves half a file.
     """
     raw, reasons = data / "MNIST" / "raw", []
     for mirror in answering_mirrors(silence):
         raw.mkdir(parents=True, exist_ok=True)
-        from_mirror = type("MNIST", (MNIST,), {"mirrors": [mirror]})
+        from_mirror = type("MNIST", (datasets.MNIST,), {"mirrors": [mirror]})
         silence_before = socket.getdefaulttimeout()
         socket.setdefaulttimeout(silence)
         try:
@@ -157,55 +216,69 @@ def download_mnist(data, silence=10):
 
 
 def answering_mirrors(silence):
-    """Return torchvision's mirrors, those first that answered first; OSError if none does in time.
+    """Return torchvision's mirrors, the first to answer first; OSError if none does in time.
 
     In threads, because looking up a host's name has no timeout of its own.
     """
-    mirrors, reasons, answers = datasets.MNIST.mirrors, [], queue.Queue()
+    mirrors, answers, reasons = datasets.MNIST.mirrors, queue.Queue(), []
     name = datasets.MNIST.resources[0][0]
 
     def ask(mirror):
         try:
             urllib.request.urlopen(mirror + name, timeout=silence).close()
-            answers.put(mirror)
+            answers.put((mirror, None))
         except (OSError, HTTPException) as error:
-            reasons.append(str(getattr(error, "reason", error)))
-            answers.put(None)
+            answers.put((None, str(getattr(error, "reason", error))))
 
     for mirror in mirrors:
         threading.Thread(target=ask, args=(mirror,), daemon=True).start()
-    deadline, first = time.monotonic() + silence, None
-    for _ in mirrors:
-        try:
-            first = answers.get(timeout=max(deadline - time.monotonic(), 0.001))
-        except queue.Empty:
-            break
-        if first is not None:
-            return [first, *(mirror for mirror in mirrors if mirror != first)]
-    raise OSError("; ".join(dict.fromkeys(reasons)) or f"no answer in {silence} s")
+    deadline = time.monotonic() + silence
+    try:
+        for _ in mirrors:
+            first, reason = answers.get(timeout=max(deadline - time.monotonic(), 0.001))
+            if first:
+                return [first, *(mirror for mirror in mirrors if mirror != first)]
+            reasons.append(reason)
+    except queue.Empty:
+        reasons.append(f"no answer in {silence} s")
+    raise OSError("; ".join(dict.fromkeys(reasons)))
+
+
+class MNIST(datasets.MNIST):
+    """torchvision's, over the files that `find_mnist` accepts, never an old processed/ folder."""
+
+    def _check_legacy_exist(self):
+        return False
+
+    def _check_exists(self):
+        return True
+
+    def _load_data(self):
+        raw, split = raw_folder(Path(self.root)), "train" if self.train else "t10k"
+        labels = read_idx(raw, f"{split}-labels-idx1-ubyte").long()
+        return read_idx(raw, f"{split}-images-idx3-ubyte"), labels
 
 
 def load_mnist(found, train, transform):
-    """Return one of MNIST's two sets, with its `source`; ValueError for a label outside 0 to 9."""
+    """Return one of MNIST's two sets as a torchvision dataset, with its `source`."""
     dataset = MNIST(found.root, train=train, transform=transform)
-    if dataset.targets.max() > 9:
-        raise ValueError(f"{found.root}: expected labels 0 to 9, got {dataset.targets.max()}")
     dataset.source = found.source
     return dataset
 
 
 def hold_out(dataset, size, seed):
-    """Split a dataset in two, the second of this size, with every class in its proportion.
+    """Stratified split into (rest, held_out); `held_out` has `size` images.
 
     Raises ValueError unless both parts get an image.
     """
     n = len(dataset)
     if not 0 < size < n:
         raise ValueError(f"expected val_size from 1 to {n - 1}, got {size}")
-    shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(seed), device="cpu")
     by_class = shuffled[dataset.targets[shuffled].argsort(stable=True)]
-    held_out = torch.zeros(n, dtype=torch.bool)
-    held_out[by_class[torch.arange(size) * n // size]] = True  # evenly spaced over the classes
+    held_out = torch.zeros(n, dtype=torch.bool, device="cpu")
+    evenly_spaced = torch.arange(size, device="cpu") * n // size
+    held_out[by_class[evenly_spaced]] = True
     parts = []
     for chosen in (~held_out, held_out):
         part = copy.copy(dataset)

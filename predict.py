@@ -1,129 +1,291 @@
 """Read handwritten digits from image files: python predict.py FILE ...
 
-Each image, of any size, ink dark or light, is brought to MNIST's form and read by the pretrained
-Net5. --picture FILE keeps what the network saw.
+photo.py finds the digit in each picture, which may be a photograph, a scan or a drawing; here it is
+brought to MNIST's form and read by the pretrained Net5, or by a network of your own (--weights).
+--picture FILE shows what was found and what the network saw.
 """
 
+import contextlib
+import json
+import math
+import pickle
 import sys
+import textwrap
+import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image, ImageOps
 
 import hubconf
-import plots
-from options import OneLineParser
+import options
+import photo
 from recipes import MEAN, STD
+from train import NETS
 
 SIDE, BOX = 28, 20  # pixels: MNIST's images, and the box that its digits fit into
+DOUBTFUL = 0.9  # answers with a lower probability are marked
 UNREADABLE = (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError)  # PIL's
 
 
-def ink_of(image):
-    """Return how much ink there is at each pixel of a PIL image, float (height, width) in [0, 1].
+def nearest(number):
+    """Round half up: int. What rounding errors keep from a half counts as one."""
+    return math.floor(number + 0.5 + 1e-9)
 
-    The paper is the median of the border, the ink whatever is on that side of it, darker or
-    lighter, where most contrast lies. Large images are reduced to about 1,000 pixels a side.
-    Raises ValueError for an image of one shade.
+
+def resampling(pixels, samples):
+    """Return the matrix (pixels, samples) that resamples a row of samples to that many pixels.
+
+    A triangle filter, one pixel to each side (one sample where it enlarges); every row sums to 1.
     """
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray(np.asarray(image).astype(np.float32))
-    elif image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = on_paper(image.convert("RGBA"))
-    elif image.mode not in ("I", "F"):
-        image = image.convert("L")
-    image = image.convert("F").reduce(max(1, max(image.size) // 1000))
-    shades = np.asarray(image, dtype=np.float64)
-    if not np.isfinite(shades).all():
-        raise ValueError("expected finite shades, got NaN or infinity")
-    border = np.concatenate([shades[0], shades[-1], shades[:, 0], shades[:, -1]])
-    difference = shades - np.median(border)
-    darker, lighter = np.maximum(-difference, 0), np.maximum(difference, 0)
-    ink = darker if (darker**2).sum() >= (lighter**2).sum() else lighter
-    if ink.max() <= 0.05 * np.abs(shades).max():
-        raise ValueError("expected a digit, got an image of one shade")
-    full = np.quantile(ink[ink > ink.max() / 2], 0.5)  # of the pixels that are surely ink
-    return np.clip((ink / full - 0.2) / 0.7, 0, 1)  # shadows of the paper fall below, strokes fill
+    scale = samples / pixels
+    centres = (np.arange(pixels) + 0.5) * scale
+    distance = np.abs(np.arange(samples) + 0.5 - centres[:, None]) / max(scale, 1)
+    weights = np.maximum(1 - distance, 0)
+    return weights / weights.sum(axis=1, keepdims=True)
 
 
-def on_paper(image):
-    """Return an RGBA image on white where what is drawn is dark, on black where it is light."""
-    *_, alpha = image.split()
-    shades = np.asarray(image.convert("L"), dtype=np.float64)
-    weights = np.asarray(alpha, dtype=np.float64)
-    dark = (shades * weights).sum() <= 127.5 * weights.sum()
-    paper = Image.new("RGBA", image.size, "white" if dark else "black")
-    return Image.alpha_composite(paper, image).convert("L")
+def mnist_form(ink):
+    """Bring ink, float (height, width) in [0, 1], to MNIST's form: uint8 (28, 28), white on black.
+
+    As the makers of the set did (LeCun, Cortes and Burges, "The MNIST database"), in five steps:
+    crop to the rows and columns with ink above 0.5; resample, with proportions kept, so that the
+    longer side has 20 pixels and the other one max(1, nearest(20 * shorter / longer)); divide by
+    the maximum; put the centre of mass as near to pixel (14, 14) as whole pixels allow, without
+    leaving the frame; multiply by 255 and round. Raises ValueError without ink above 0.5, or where
+    the maximum before the division is below 0.25.
+    """
+    rows, columns = np.flatnonzero(ink.max(axis=1) > 0.5), np.flatnonzero(ink.max(axis=0) > 0.5)
+    if not len(rows):
+        raise ValueError("expected a digit, got no ink")
+    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = (max(1, nearest(BOX * side / max(ink.shape))) for side in ink.shape)
+    digit = resampling(height, ink.shape[0]) @ ink @ resampling(width, ink.shape[1]).T
+    if digit.max() < 0.25:
+        raise ValueError("expected a digit, got specks that vanish at 20x20 pixels")
+    digit /= digit.max()
+    top = nearest(SIDE / 2 - np.average(np.arange(height), weights=digit.sum(axis=1)))
+    left = nearest(SIDE / 2 - np.average(np.arange(width), weights=digit.sum(axis=0)))
+    top, left = min(max(top, 0), SIDE - height), min(max(left, 0), SIDE - width)
+    framed = np.zeros((SIDE, SIDE), dtype=np.uint8)
+    framed[top : top + height, left : left + width] = np.floor(255 * digit + 0.5)
+    return framed
+
+
+def found_in(image, split=False):
+    """Return the digits of a PIL image, from left to right, as a list of photo.Found.
+
+    Raises ValueError for an image without a digit, or with several unless it may be split.
+    """
+    digits = photo.find_digits(image)
+    if len(digits) > 1 and not split:
+        raise ValueError(f"found {len(digits)} digits: one per image, or --split")
+    return digits
 
 
 def to_mnist(image):
-    """Bring a PIL image of one digit to MNIST's form: uint8 (28, 28), white on black.
+    """Bring a PIL image of one digit to MNIST's form: uint8 tensor (28, 28), white on black.
 
-    As the makers of the set did (LeCun, Cortes and Burges, "The MNIST database"): the digit is
-    fitted into 20x20 pixels with its proportions kept, and its centre of mass put at pixel 14, 14.
-    Raises ValueError for an image without a digit.
+    Raises ValueError for an image without a digit, or with several.
     """
-    ink = ink_of(image)
-    rows, columns = np.flatnonzero(ink.max(axis=1) > 0.5), np.flatnonzero(ink.max(axis=0) > 0.5)
-    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    height, width = (max(1, round(BOX * side / max(ink.shape))) for side in ink.shape)
-    digit = Image.fromarray((255 * ink).astype(np.uint8))
-    digit = digit.resize((width, height), Image.Resampling.LANCZOS)
-    pixels = np.asarray(digit, dtype=np.float64)
-    if pixels.max() < 64:
-        raise ValueError("expected a digit, got specks that vanish at 20x20 pixels")
-    top = round(SIDE / 2 - np.average(np.arange(height), weights=pixels.sum(axis=1)))
-    left = round(SIDE / 2 - np.average(np.arange(width), weights=pixels.sum(axis=0)))
-    top, left = np.clip(top, 0, SIDE - height), np.clip(left, 0, SIDE - width)
-    framed = np.zeros((SIDE, SIDE), dtype=np.uint8)
-    framed[top : top + height, left : left + width] = pixels
-    return torch.from_numpy(framed)
+    return torch.from_numpy(mnist_form(found_in(image)[0].ink))
 
 
 @torch.no_grad()
 def read_digits(net, images):
     """Return the probabilities, float (N, 10), of uint8 images (N, 28, 28) in MNIST's form."""
-    return net((images[:, None].float() / 255 - MEAN[0]) / STD[0]).exp()
+    like = next(net.parameters())
+    images = images[:, None].to(like.device, like.dtype)
+    return net((images / 255 - MEAN[0]) / STD[0]).exp()
+
+
+class Reading(NamedTuple):
+    """A digit that was read: where from, what the network saw, and what it made of it."""
+
+    name: str
+    picture: Image.Image  # small
+    box: tuple  # left, top, right, bottom, as shares of the picture
+    seen: torch.Tensor  # uint8 (28, 28)
+    guesses: list  # (digit, probability), the likeliest first
+
+    @property
+    def doubtful(self):
+        return self.guesses[0][1] < DOUBTFUL
+
+    def __str__(self):
+        (first, sure), (second, less) = self.guesses[:2]
+        mark = ", doubtful" if self.doubtful else ""
+        return f"{first} ({100 * sure:.1f} %), or {second} ({100 * less:.1f} %){mark}"
+
+
+def read_file(net, path, split=False):
+    """Return the Readings of an image file: one, or with `split` one for each digit."""
+    with Image.open(path) as image:
+        digits = found_in(image, split)
+        small = ImageOps.exif_transpose(image)
+        small.thumbnail((400, 400))
+        small = photo.rgb(small)
+    forms = torch.stack([torch.from_numpy(mnist_form(digit.ink)) for digit in digits])
+    readings = []
+    for number, (digit, form) in enumerate(zip(digits, forms, strict=True), start=1):
+        values, order = read_digits(net, form[None])[0].sort(descending=True)
+        name = f"{path}, digit {number} of {len(digits)}" if len(digits) > 1 else str(path)
+        guesses = list(zip(order.tolist(), values.tolist(), strict=True))
+        readings.append(Reading(name, small, digit.box, form, guesses))
+    return readings
+
+
+def network(run=None):
+    """Return Net5 with its pretrained weights, or the network of a run of train.py.
+
+    `run` is the run's folder or its weights.pt; settings.json beside that names the network. Raises
+    OSError where a file is missing, ValueError where one does not fit.
+    """
+    with torch.device("cpu"):
+        if run is None:
+            return hubconf.net5(pretrained=True)
+        weights = run / "weights.pt" if run.is_dir() else run
+        settings = weights.with_name("settings.json")
+        try:
+            net = NETS[json.loads(settings.read_text())["net"]]()
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"expected the settings of a run in {settings}") from error
+        try:
+            net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, AttributeError) as error:
+            kind = type(net).__name__
+            raise ValueError(f"expected the weights of a {kind} in {weights}") from error
+        return net.eval()
+
+
+def printable(text, encoding="utf-8"):
+    """Return text with what an encoding, or a line, cannot hold written as escapes."""
+    text = "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in str(text)
+    )
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def say(text, stream):
+    """Print a line of text, whatever characters the stream can show."""
+    print(printable(text, getattr(stream, "encoding", None) or "utf-8"), file=stream)
 
 
 def report(path, error):
     """Print what is wrong with a file, and return True: something failed."""
     reason = getattr(error, "strerror", None) or error
-    print(f"predict.py: error: {path}: {reason}", file=sys.stderr)
+    if isinstance(error, Image.UnidentifiedImageError) and is_heic(path):
+        reason = "HEIC needs a plugin: pip install pillow-heif, or save the photograph as JPEG"
+    say(f"predict.py: error: {path}: {reason}", sys.stderr)
     return True
+
+
+def is_heic(path):
+    """Say whether a file is of the HEIC family, by its first bytes."""
+    with open(path, "rb") as file:
+        start = file.read(12)
+    return start[4:8] == b"ftyp" and start[8:11] in (b"hei", b"hev", b"mif", b"msf")
+
+
+def check_picture(picture, files):
+    """Raise ValueError or OSError for a --picture that cannot be written, or is not ours."""
+    kinds = Figure().canvas.get_supported_filetypes()
+    if picture.suffix[1:].lower() not in kinds:
+        raise ValueError(f"expected a name that ends in .png, .jpg or .pdf, got {picture.name}")
+    if not picture.parent.is_dir():
+        raise FileNotFoundError(2, "No such file or directory", str(picture.parent))
+    if not picture.exists():
+        return
+    if any(path.exists() and picture.samefile(path) for path in files):
+        raise ValueError("is among the files to read: choose another name for --picture")
+    with contextlib.suppress(*UNREADABLE), Image.open(picture) as image:
+        if image.info.get("Software") == "predict.py":
+            return
+    raise FileExistsError(17, "exists, and no earlier --picture: choose another name")
+
+
+def picture_of(readings):
+    """Return a figure of Readings: the picture with the box found, what was seen, the guesses."""
+    columns = min(3, len(readings))
+    rows = -(-len(readings) // columns)
+    figure = Figure(figsize=(4.2 * columns, 2.8 * rows), layout="constrained")
+    grid = figure.subplots(rows, 2 * columns, squeeze=False, width_ratios=[3, 2] * columns)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for reading, (left, right) in zip(readings, grid.reshape(-1, 2), strict=False):
+        width, height = reading.picture.size
+        x0, y0, x1, y1 = reading.box
+        left.imshow(reading.picture)
+        place = (x0 * width, y0 * height), (x1 - x0) * width, (y1 - y0) * height
+        left.add_patch(Rectangle(*place, fill=False, color="#d55e00", linewidth=1.5))
+        name = printable(Path(reading.name).name)
+        name = name if len(name) <= 56 else f"{name[:27]}...{name[-26:]}"
+        name = "\n".join(textwrap.wrap(name, 28)) or name
+        right.imshow(reading.seen, cmap="gray_r", vmin=0, vmax=255)
+        guesses = "\n".join(f"{digit}: {100 * p:.1f} %" for digit, p in reading.guesses[:2])
+        guesses += "\ndoubtful" if reading.doubtful else ""
+        for axes, title in ((left, name), (right, guesses)):
+            axes.set_title(title, fontsize="small", parse_math=False)
+    return figure
+
+
+def save_picture(readings, path):
+    """Write the figure of Readings to a file, marked as one of ours if it is a PNG."""
+    mark = {"Software": "predict.py"} if path.suffix.lower() == ".png" else None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # in a file's name
+        picture_of(readings).savefig(path, dpi=150, metadata=mark)
+
+
+def parse_arguments(arguments=None):
+    """Return the options as a namespace."""
+    parser = options.OneLineParser(description="Read handwritten digits from image files.")
+    parser.add_argument("files", nargs="+", type=options.path, metavar="FILE", help="an image")
+    parser.option("--split", "read several digits of a picture, left to right", action="store_true")
+    parser.option("--picture", "show in this file what was found and seen", type=options.path)
+    about = "folder of a run of train.py, or its weights.pt (default: the pretrained Net5)"
+    parser.option("--weights", about, type=options.path, metavar="RUN")
+    return parser.parse_args(arguments)
 
 
 def main(arguments=None):
     """Run the command line; return its exit code: 0, or 2 if a file could not be read."""
-    parser = OneLineParser(description="Read handwritten digits from image files.")
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="an image of one digit")
-    parser.add_argument("--picture", type=Path, help="keep what the network saw in this file")
-    options = parser.parse_args(arguments)
+    chosen = parse_arguments(arguments)
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
     try:
-        net = hubconf.net5(pretrained=True)
+        if chosen.picture:
+            check_picture(chosen.picture, chosen.files)
     except (OSError, ValueError) as error:
-        print(f"predict.py: error: {error}", file=sys.stderr)
+        report(chosen.picture, error)
         return 2
-    paths, images, failed = [], [], False
-    for path in options.files:
+    try:
+        net = network(chosen.weights)
+    except (OSError, ValueError) as error:
+        say(f"predict.py: error: {error}", sys.stderr)
+        return 2
+    readings, failed = [], False
+    for path in chosen.files:
         try:
-            with Image.open(path) as image:
-                images.append(to_mnist(image))
-            paths.append(path)
+            found = read_file(net, path, chosen.split)
         except UNREADABLE as error:
             failed = report(path, error)
-    if images:
-        confidences, digits = read_digits(net, torch.stack(images)).max(dim=1)
-        for path, confidence, digit in zip(paths, confidences, digits, strict=True):
-            print(f"{path}: {digit} ({100 * confidence:.1f} %)")
-        if options.picture:
-            titles = [f"{path.name}\n{digit}" for path, digit in zip(paths, digits, strict=True)]
-            try:
-                plots.plot_digits(images, titles).savefig(options.picture, dpi=150)
-            except (OSError, ValueError) as error:
-                failed = report(options.picture, error)
+            continue
+        for reading in found:
+            say(f"{reading.name}: {reading}", sys.stdout)
+        readings += found if chosen.picture else []
+    if readings:
+        try:
+            save_picture(readings, chosen.picture)
+        except (OSError, ValueError) as error:
+            failed = report(chosen.picture, error)
     return 2 if failed else 0
 
 

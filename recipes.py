@@ -14,6 +14,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
+from optim import Muon
+
 MEAN, STD = (0.1307,), (0.3081,)  # of the pixels of MNIST's 60,000 training images, on [0, 1]
 
 
@@ -53,32 +55,49 @@ def warped(**ranges):
     return normalised(transforms.RandomApply([affine], p=0.8))
 
 
-def one_cycle(peak, warm_up=0.3):
-    """Return a schedule: from peak / 25 up for a share of all steps, then down to nothing.
+def one_cycle(max_lr, pct_start=0.3):
+    """Return a schedule: from max_lr / 25 up for a share of all steps, then down to nearly 0.
 
-    The momentum goes the other way, from 0.95 to 0.85 and back, whatever the optimizer was made
-    with: OneCycleLR's defaults, after Smith and Topin, "Super-Convergence", 2018.
+    `max_lr` is a number, or one for each of the optimizer's parameter groups. The momentum goes
+    the other way, from 0.95 to 0.85 and back, whatever the optimizer was made with: OneCycleLR's
+    defaults, after Smith and Topin, "Super-Convergence", 2018.
     """
 
     def scheduler(optimizer, epochs, steps):
-        return OneCycleLR(optimizer, peak, epochs=epochs, steps_per_epoch=steps, pct_start=warm_up)
+        return OneCycleLR(
+            optimizer, max_lr, epochs=epochs, steps_per_epoch=steps, pct_start=pct_start
+        )
 
     return scheduler
 
 
-def moving_average(decay):
-    """Return what makes an exponential moving average of a network's weights and buffers.
+class MovingAverage(AveragedModel):
+    """An AveragedModel that FX and torch.export can trace: its forward pass takes images alone."""
 
-    The decay rises to its value as (1 + n) / (10 + n) over the first n updates, as TensorFlow's
-    ExponentialMovingAverage does, so that the random weights of the start are soon forgotten.
+    def forward(self, images):
+        """Map images to what the averaged network makes of them."""
+        return self.module(images)
+
+
+@dataclass(frozen=True)
+class WarmedUpDecay:
+    """An update for AveragedModel's `multi_avg_fn`: EMA of a decay that rises to its value.
+
+    After n updates it is (1 + n) / (10 + n) at most, as in TensorFlow's
+    ExponentialMovingAverage, so that the random initial weights are soon forgotten.
     """
 
-    def update(averages, values, updates):
-        now = min(decay, (1 + updates.item()) / (10 + updates.item()))
+    decay: float
+
+    def __call__(self, averages, values, updates):
+        """Move the averages, a list of tensors, towards the values after so many updates."""
+        now = min(self.decay, (1 + updates.item()) / (10 + updates.item()))
         get_ema_multi_avg_fn(now)(averages, values, updates)
 
-    update.decay = decay  # so that it can be told from another
-    return partial(AveragedModel, multi_avg_fn=update, use_buffers=True)
+
+def moving_average(decay):
+    """Return what makes an exponential moving average of a network's weights and buffers."""
+    return partial(MovingAverage, multi_avg_fn=WarmedUpDecay(decay), use_buffers=True)
 
 
 def baseline():
@@ -120,7 +139,7 @@ def best():
         warped(degrees=10, translate=(0.07, 0.07), scale=(0.9, 1.1), shear=6),
         normalised(),
         partial(SGD, lr=0.2, momentum=0.9, weight_decay=1e-4),
-        one_cycle(peak=0.2),
+        one_cycle(max_lr=0.2),
         moving_average(decay=0.998),
     )
 
@@ -139,4 +158,37 @@ def tuned_plateau():
     )
 
 
-RECIPES = {recipe.__name__: recipe for recipe in (baseline, rotation, plateau, best, tuned_plateau)}
+def muon(kernels_lr, others_lr):
+    """Return an optimizer and a schedule: Muon for the 3x3 kernels, SGD for everything else.
+
+    Both go through one cycle, each with its own max_lr. 1x1 convolutions are left to SGD: Muon's
+    loss on validation images is lower without them.
+    """
+
+    def optimizer(parameters):
+        parameters = list(parameters)
+        kernels = [parameter for parameter in parameters if parameter.shape[2:] == (3, 3)]
+        others = [parameter for parameter in parameters if parameter.shape[2:] != (3, 3)]
+        groups = [
+            {"params": kernels, "lr": kernels_lr, "orthogonal": True},
+            {"params": others, "lr": others_lr, "weight_decay": 1e-4},
+        ]
+        return Muon(groups, lr=others_lr)
+
+    return {"optimizer": optimizer, "scheduler": one_cycle([kernels_lr, others_lr])}
+
+
+def quick():
+    """`best` with Muon: Net5 past 99.4 % in 3 epochs."""
+    return replace(best(), **muon(kernels_lr=0.04, others_lr=0.2))
+
+
+def small():
+    """`best` with Muon at a lower rate: for Net6 and other nets of few parameters, 15 epochs."""
+    return replace(best(), **muon(kernels_lr=0.02, others_lr=0.2))
+
+
+RECIPES = {
+    recipe.__name__: recipe
+    for recipe in (baseline, rotation, plateau, best, tuned_plateau, quick, small)
+}

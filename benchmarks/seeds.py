@@ -250,7 +250,7 @@ def parse_arguments(arguments=None):
     parser = OneLineParser(description="Train over several seeds, and keep a table.")
     option = parser.option
     option("--net", "a network of model.py", choices=NETS, default="net5")
-    option("--width", "of net5 (default: 12)", type=int)
+    option("--width", "of net5 or net6 (default: the network's own)", type=int)
     option("--dropout", "of net2, net3 or net4 (default: the network's own)", type=float)
     option("--recipe", "see recipes.py", choices=RECIPES, default="best")
     option("--seeds", "such as 1-10 or 1,4,5", type=seed_list, default="1-3")
@@ -265,8 +265,8 @@ def parse_arguments(arguments=None):
         "name below results/ (default: after the net, its options, the recipe and the split)",
     )
     options = parser.parse_args(arguments)
-    if options.width is not None and options.net != "net5":
-        parser.error(f"--width is net5's, got it with {options.net}")
+    if options.width is not None and options.net not in ("net5", "net6"):
+        parser.error(f"--width is of net5 and net6, got it with {options.net}")
     if options.dropout is not None and options.net not in ("net2", "net3", "net4"):
         parser.error(f"--dropout is of net2, net3 and net4, got it with {options.net}")
     if options.dropout is not None and not 0 <= options.dropout < 1:

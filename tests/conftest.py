@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import utils
-from mnist import IDX_FILES
 from recipes import normalised
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -38,10 +37,10 @@ def real_root():
 def first_digits(root, train, test):
     """Make a torchvision root with the first digits of the sample: so many for each set."""
     shutil.copytree(REPOSITORY / "data" / "sample", root, dirs_exist_ok=True)
-    for name, dimensions in IDX_FILES.items():
-        count = train if name.startswith("train") else test
-        path = root / "MNIST" / "raw" / name
-        content = path.read_bytes()[: 4 + 4 * dimensions + count * 784 ** (dimensions > 1)]
+    for path in (root / "MNIST" / "raw").iterdir():
+        count = train if path.name.startswith("train") else test
+        size = 16 + count * 784 if "images" in path.name else 8 + count
+        content = path.read_bytes()[:size]
         path.write_bytes(content[:4] + count.to_bytes(4, "big") + content[8:])
     return root
 

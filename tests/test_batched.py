@@ -1,16 +1,26 @@
-"""Batched transforms against torchvision, image by image."""
+"""Batched transforms against torchvision, image by image, and the loader that runs them."""
 
+import copy
 import math
+import pickle
+import re
+import struct
 
+import numpy as np
 import pytest
 import torch
+from conftest import REPOSITORY
 from PIL import Image
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torchvision import datasets
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import functional as TF
 from torchvision.transforms import transforms as T
 
 import batched
+import mnist
+import utils
 
 MODES = {"nearest": InterpolationMode.NEAREST, "bilinear": InterpolationMode.BILINEAR}
 every_mode = pytest.mark.parametrize("mode", MODES)
@@ -95,37 +105,6 @@ def test_affine_equals_torchvision(size, mode, dtype, fill, center):
         for k in range(n)
     ]
     assert_same(ours, theirs, mode)
-
-
-@every_size
-@every_mode
-@every_type
-@pytest.mark.parametrize("sigma", [(1.5, 1.0), (0.0, 0.0)], ids=str)
-def test_elastic_equals_torchvision(size, mode, dtype, sigma, monkeypatch):
-    torch.manual_seed(3)
-    images, noise = random_images(20, size, dtype), torch.rand(20, 2, *size[1:])
-    ours = batched.elastic(images, 2 * noise - 1, (30.0, 40.0), sigma, mode, [0.0])
-    draws, theirs = noise.flatten(end_dim=1).unbind(), []
-    with monkeypatch.context() as patched:
-        draws = iter(draw[None, None] for draw in draws)
-        patched.setattr(torch, "rand", lambda size: next(draws))
-        for image in images:
-            displacement = T.ElasticTransform.get_params([30.0, 40.0], list(sigma), list(size[1:]))
-            theirs.append(TF.elastic_transform(image, displacement, MODES[mode], [0.0]))
-    theirs = torch.stack(theirs)
-    apart = (ours.double() - theirs.double()).abs() > (1e-4 if dtype == torch.float32 else 1)
-    assert apart.double().mean() < 0.001  # a point between two pixels may round either way
-
-
-@pytest.mark.parametrize("library", [T, v2], ids=["classic", "v2"])
-def test_elastic_draws(library):
-    images = random_images(200, (1, 28, 28), torch.float32)
-    ours = run(library.ElasticTransform(alpha=60.0, sigma=3.0), images)
-    torch.manual_seed(0)
-    theirs = torch.stack([library.ElasticTransform(60.0, 3.0)(image) for image in images])
-    moved = [(warped - images).abs().mean().item() for warped in (ours, theirs)]
-    assert moved[0] == pytest.approx(moved[1], rel=0.02)
-    assert not torch.equal(ours[0] - images[0], ours[1] - images[1])
 
 
 def test_a_fill_for_each_channel():
@@ -447,6 +426,15 @@ def test_others_can_register_their_own():
     assert torch.equal(run(T.Compose([Invert(), T.PILToTensor()]), images), 255 - images)
 
 
+def test_the_transform_of_the_page_is_taught():
+    code = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "loader.md").read_text(), re.S)
+    exec(compile(code[0], "docs/loader.md", "exec"), {})
+    images = random_images(400, (1, 5, 5), torch.uint8)
+    inverted = (run(T.RandomInvert(0.3), images) == 255 - images).flatten(1).all(dim=1)
+    assert torch.equal(run(T.RandomInvert(0.3), images)[~inverted], images[~inverted])
+    assert 80 < inverted.sum() < 160
+
+
 @pytest.mark.cuda
 @every_mode
 def test_cuda_draws_and_warps_like_the_cpu(mode):
@@ -456,3 +444,384 @@ def test_cuda_draws_and_warps_like_the_cpu(mode):
     )
     on_cpu, on_cuda = run(transform, images), run(transform, images.cuda()).cpu()
     assert ((on_cpu - on_cuda).abs() > 1.5 / 255).double().mean() < 1e-4
+
+
+# --- The loader --------------------------------------------------------------------------------
+
+
+PLAIN = T.Compose([T.ToTensor(), T.Normalize((0.1307,), (0.3081,))])
+TURNED = T.Compose([T.RandomRotation((90, 90)), T.ToTensor()])  # "random", but always the same
+EVERYTHING = T.Compose(
+    [
+        T.RandomApply([T.RandomAffine(10, (0.1, 0.1), (0.9, 1.1), 5)], p=0.8),
+        T.RandomRotation(7, fill=(1,)),
+        T.RandomCrop(28, padding=2),
+        T.ColorJitter(0.3, 0.2),
+        T.ToTensor(),
+        T.Normalize((0.5,), (0.5,)),
+        T.RandomErasing(0.5, value="random"),
+        T.RandomErasing(0.5, value=2),
+    ]
+)
+
+
+@pytest.fixture
+def digits(small_root):
+    """Load the 150 small test digits, with a transform."""
+    return lambda transform=PLAIN: mnist.load_mnist(mnist.find_mnist(small_root), False, transform)
+
+
+def collect(loader):
+    """Return all images and labels of one iteration."""
+    images, labels = zip(*loader, strict=True)
+    return torch.cat(images), torch.cat(labels)
+
+
+def assert_serves(loader, dataset):
+    """One iteration of the loader has the dataset's items, in their order."""
+    images, labels = collect(loader)
+    assert len(loader) == math.ceil(len(dataset) / loader.batch_size)
+    assert torch.allclose(images, torch.stack([image for image, _ in dataset]), atol=1e-6)
+    assert labels.dtype == torch.int64
+    assert labels.tolist() == [label for _, label in dataset]
+
+
+def shorten(dataset):
+    dataset.data, dataset.targets = dataset.data[:100], dataset.targets[:100]
+
+
+def replace_transform(dataset):
+    dataset.transform = T.Compose([T.CenterCrop(20), T.ToTensor()])
+
+
+CHANGES = {
+    "shorter": shorten,
+    "other images": lambda dataset: setattr(dataset, "data", 255 - dataset.data),
+    "other labels": lambda dataset: setattr(dataset, "targets", 9 - dataset.targets),
+    "images in place": lambda dataset: dataset.data[7].fill_(3),
+    "labels in place": lambda dataset: dataset.targets.sub_(9).neg_(),
+    "a view in place": lambda dataset: dataset.data[:50].flip(0)[0].zero_(),
+    "another transform": replace_transform,
+    "a transform taken away": lambda dataset: dataset.transform.transforms.pop(0),
+    "a longer transform": lambda dataset: dataset.transform.transforms.append(T.Normalize(2, 3)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("transform", [PLAIN, TURNED], ids=["fixed", "random"])
+def test_a_changed_dataset_is_read_again(change, transform, digits):
+    if change == "a transform taken away":
+        transform = T.Compose([T.Pad(1), *transform.transforms])
+    dataset = digits(T.Compose(list(transform.transforms)))
+    loader = batched.DeviceLoader(dataset, 64)
+    assert_serves(loader, dataset)
+    CHANGES[change](dataset)
+    assert_serves(loader, dataset)
+    assert_serves(loader, dataset)
+
+
+def test_a_running_iteration_is_left_as_it_was(digits):
+    dataset = digits()
+    loader = batched.DeviceLoader(dataset, 64)
+    before, running = collect(loader), iter(loader)
+    first = next(running)
+    shorten(dataset)
+    assert len(loader) == 2
+    rest = list(running)
+    for whole, parts in zip(before, zip(first, *rest, strict=True), strict=True):
+        assert torch.equal(whole, torch.cat(parts))
+
+
+def test_reading_a_dataset_draws_nothing(digits):
+    before = torch.get_rng_state()
+    batched.DeviceLoader(digits(EVERYTHING), 64, generator=torch.Generator())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_unchanged_dataset_is_read_once(digits):
+    loader = batched.DeviceLoader(digits(), 64)
+    images = loader.images
+    collect(loader)
+    assert loader.images is images
+
+
+def test_a_change_that_only_an_ordinary_loader_serves_is_refused(digits):
+    dataset = digits()
+    loader = batched.DeviceLoader(dataset, 64)
+    dataset.transform = T.Compose([T.ToTensor(), T.Lambda(torch.neg)])
+    with pytest.raises(batched.UnbatchableError, match="Lambda"):
+        iter(loader)
+    dataset.transform, dataset.target_transform = PLAIN, str
+    with pytest.raises(batched.UnbatchableError, match="target_transform"):
+        len(loader)
+
+
+@pytest.mark.parametrize("n", [0, 1, 149, 151])
+def test_a_label_for_each_image(n, digits):
+    dataset = digits()
+    loader = batched.DeviceLoader(dataset, 64)
+    dataset.targets = torch.arange(n) % 10
+    message = f"expected a label for each image, got {n} labels and 150 images"
+    with pytest.raises(ValueError, match=message):
+        iter(loader)
+    with pytest.raises(ValueError, match=message):
+        batched.DeviceLoader(dataset, 64)
+
+
+def test_no_images_are_refused(digits):
+    dataset = digits()
+    dataset.data, dataset.targets = dataset.data[:0], dataset.targets[:0]
+    with pytest.raises(ValueError, match="got 0 labels and 0 images"):
+        batched.DeviceLoader(dataset, 64)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.float32], ids=str)
+def test_labels_of_any_dtype_become_int64(dtype, digits):
+    dataset = digits()
+    dataset.targets = dataset.targets.to(dtype)
+    assert_serves(batched.DeviceLoader(dataset, 64), dataset)
+
+
+class Renumbered(mnist.MNIST):
+    """A dataset whose items differ from what it holds."""
+
+    def __getitem__(self, k):
+        image, label = super().__getitem__(k)
+        return image, 9 - label
+
+
+class Doubled(mnist.MNIST):
+    """A dataset with more items than it holds."""
+
+    def __len__(self):
+        return 2 * super().__len__()
+
+
+@pytest.mark.parametrize(
+    ("targets", "kind", "named"),
+    [
+        (lambda t: t.tolist(), mnist.MNIST, "labels as a tensor of shape"),
+        (lambda t: t.numpy(), mnist.MNIST, "labels as a tensor of shape"),
+        (lambda t: torch.nn.functional.one_hot(t, 10), mnist.MNIST, "of shape"),
+        (lambda t: t, Renumbered, "Renumbered gives other"),
+        (lambda t: t, Doubled, "Doubled gives other"),
+    ],
+    ids=["list", "array", "one-hot", "other labels", "other length"],
+)
+def test_labels_of_another_kind_are_left_to_an_ordinary_loader(targets, kind, named, small_root):
+    dataset = kind(small_root, transform=PLAIN)
+    dataset.targets = targets(dataset.targets)
+    with pytest.raises(batched.UnbatchableError, match=named):
+        batched.DeviceLoader(dataset, 64)
+
+
+# MNIST's relatives
+
+
+def write_relative(kind, root, images, labels):
+    """Write a set as torchvision's class of this name wants it, and return that."""
+    raw = root / kind.__name__ / "raw"
+    raw.mkdir(parents=True)
+    prefix = {"EMNIST": "emnist-digits-train", "QMNIST": "qmnist-train"}.get(kind.__name__, "train")
+    files = {f"{prefix}-images-idx3-ubyte": images.numpy().astype(">u1")}
+    if kind is datasets.QMNIST:
+        origin = labels[:, None] + torch.arange(8) * 100
+        files[f"{prefix}-labels-idx2-int"] = origin.numpy().astype(">i4")
+    else:
+        files[f"{prefix}-labels-idx1-ubyte"] = labels.numpy().astype(">u1")
+        for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+            (raw / name).write_bytes(b"0")  # they only have to exist
+    for name, array in files.items():
+        code = 8 if array.itemsize == 1 else 12
+        header = bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+        (raw / name).write_bytes(header + array.tobytes())
+    return kind
+
+
+RELATIVES = [datasets.FashionMNIST, datasets.KMNIST, datasets.EMNIST, datasets.QMNIST]
+
+
+@pytest.mark.parametrize("kind", RELATIVES, ids=lambda kind: kind.__name__)
+def test_relatives_of_mnist_train(kind, tmp_path, digits):
+    write_relative(kind, tmp_path, digits().data, digits().targets)
+    more = {"split": "digits"} if kind is datasets.EMNIST else {}
+    dataset = kind(tmp_path, transform=PLAIN, **more)
+    loader = batched.DeviceLoader(dataset, 64)
+    assert_serves(loader, dataset)
+    assert torch.equal(collect(loader)[1], digits().targets)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    history = utils.fit(net, "cpu", loader, loader, optimizer, 2, progress=False, verbose=False)
+    assert history.train_loss[1] < history.train_loss[0]
+    assert history.source == "unknown"
+
+
+def test_qmnist_with_all_its_labels_is_left_to_an_ordinary_loader(tmp_path, digits):
+    write_relative(datasets.QMNIST, tmp_path, digits().data, digits().targets)
+    dataset = datasets.QMNIST(tmp_path, transform=PLAIN, compat=False)
+    with pytest.raises(batched.UnbatchableError, match="QMNIST holds no labels"):
+        batched.DeviceLoader(dataset, 64)
+
+
+# Settings of torch
+
+
+@pytest.fixture
+def restored():
+    """Restore torch's global settings."""
+    yield
+    torch.set_default_device(None)
+    torch.set_default_dtype(torch.float32)
+    torch.use_deterministic_algorithms(False)
+
+
+def epochs(dataset):
+    """Return two shuffled iterations of a loader that torch's own generator seeds."""
+    torch.manual_seed(6)
+    loader = batched.DeviceLoader(dataset, 64, shuffle=True)
+    return [tensor for _ in range(2) for tensor in collect(loader)]
+
+
+SETTINGS = {
+    "meta": lambda: torch.set_default_device("meta"),
+    "float16": lambda: torch.set_default_dtype(torch.float16),
+    "float64": lambda: torch.set_default_dtype(torch.float64),
+    "deterministic": lambda: torch.use_deterministic_algorithms(True),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("transform", [PLAIN, EVERYTHING], ids=["fixed", "random"])
+def test_torchs_global_settings_change_no_draw(setting, transform, digits, restored):
+    transform = T.Compose(  # ToTensor takes the default dtype, here as in torchvision
+        [
+            part
+            for step in transform.transforms
+            for part in (
+                (T.PILToTensor(), T.ConvertImageDtype(torch.float32))
+                if isinstance(step, T.ToTensor)
+                else (step,)
+            )
+        ]
+    )
+    expected = epochs(digits(transform))
+    SETTINGS[setting]()
+    found = epochs(digits(transform))
+    assert all(tensor.device.type == "cpu" for tensor in found)
+    assert all(map(torch.equal, found, expected))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64], ids=str)
+def test_to_tensor_takes_the_default_dtype_as_torchvision_does(dtype, digits, restored):
+    torch.set_default_dtype(dtype)
+    dataset = digits()
+    images, _ = collect(batched.DeviceLoader(dataset, 64))
+    theirs = torch.stack([image for image, _ in dataset])
+    assert images.dtype == theirs.dtype == dtype
+    assert torch.allclose(images, theirs, atol=1e-2 if dtype == torch.float16 else 1e-6)
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_the_held_out_images_do_not_depend_on_the_default_device(device, digits, restored):
+    expected = mnist.hold_out(digits(), 50, seed=1)
+    torch.set_default_device(device)
+    for ours, theirs in zip(mnist.hold_out(digits(), 50, seed=1), expected, strict=True):
+        assert torch.equal(ours.data, theirs.data)
+        assert torch.equal(ours.targets, theirs.targets)
+
+
+class NoDoubles(TorchDispatchMode):
+    """Refuses float64 on the meta device: a stand-in for MPS, which has none."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in torch.utils._pytree.tree_leaves(result):
+            if isinstance(tensor, torch.Tensor) and tensor.device.type == "meta":
+                assert tensor.dtype != torch.float64, function
+        return result
+
+
+@pytest.mark.parametrize("transform", [PLAIN, EVERYTHING], ids=["fixed", "random"])
+def test_nothing_is_float64_on_the_device(transform, digits):
+    with NoDoubles():
+        loader = batched.DeviceLoader(digits(transform), 64, shuffle=True, device="meta")
+        images, labels = collect(loader)
+    assert images.device.type == labels.device.type == "meta"
+    assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
+
+
+# Copies, iterators, arguments
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"]
+)
+def test_a_copy_goes_on_as_the_loader_does(duplicate, shuffle, digits):
+    loader = batched.DeviceLoader(digits(EVERYTHING), 64, shuffle=shuffle)
+    collect(loader)
+    again = duplicate(loader)
+    assert len(again) == len(loader)
+    for _ in range(2):
+        assert all(map(torch.equal, collect(again), collect(loader)))
+    again.dataset.targets = 9 - again.dataset.targets
+    assert not torch.equal(collect(again)[1], collect(loader)[1])
+
+
+def test_iterators_at_once_are_independent(digits):
+    def loader():
+        generator = torch.Generator().manual_seed(3)
+        return batched.DeviceLoader(digits(EVERYTHING), 64, shuffle=True, generator=generator)
+
+    one, other = loader(), loader()
+    pairs = zip(iter(one), iter(one), strict=True)
+    first, second = zip(*((a[0], b[0]) for a, b in pairs), strict=True)
+    assert torch.equal(torch.cat(first), collect(other)[0])
+    assert torch.equal(torch.cat(second), collect(other)[0])
+
+
+@pytest.mark.parametrize("size", [np.int64(64), np.uint8(64), torch.tensor(64)], ids=repr)
+def test_any_integer_is_a_batch_size(size, digits):
+    loader = batched.DeviceLoader(digits(), size)
+    assert (type(loader.batch_size), loader.batch_size) == (int, 64)
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, 64.0, True, "64", None, np.float64(64)], ids=repr)
+def test_other_batch_sizes_are_refused(size, digits):
+    with pytest.raises(ValueError, match="batch_size as a positive integer, got"):
+        batched.DeviceLoader(digits(), size)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        T.RandomRotation(40),
+        T.RandomAffine(0, translate=(0.3, 0)),
+        T.RandomAffine(0, translate=(0, 0.3)),
+        T.RandomAffine(0, scale=(0.5, 1.5)),
+        T.RandomAffine(0, shear=(-40, 40, 0, 0)),
+        T.RandomAffine(0, shear=(0, 0, -40, 40)),
+        T.RandomCrop(16),
+        T.ColorJitter(brightness=0.9),
+        T.ColorJitter(contrast=0.9),
+        T.Compose([T.ToTensor(), T.RandomErasing(1.0)]),
+        T.Compose([T.ToTensor(), T.RandomErasing(1.0, (0.9, 0.91), (1, 1), "random")]),
+    ],
+    ids=str,
+)
+def test_every_image_has_draws_of_its_own(transform):
+    image = random_images(1, (1, 28, 28), torch.uint8)
+    images = run(transform, image.expand(64, -1, -1, -1))
+    assert len(images.flatten(1).unique(dim=0)) > 10
+
+
+@every_mode
+@pytest.mark.parametrize("library", [T, v2], ids=["classic", "v2"])
+def test_an_affine_without_a_choice_equals_torchvision(library, mode):
+    settings = {"interpolation": MODES[mode], "fill": 40}
+    images = random_images(5, (1, 28, 28), torch.uint8)
+    for transform in (
+        library.RandomAffine((25, 25), scale=(1.2, 1.2), shear=(12, 12, -7, -7), **settings),
+        library.RandomRotation((30, 30), **settings),
+    ):
+        assert_same(run(transform, images), [transform(image) for image in images], mode)

@@ -1,11 +1,11 @@
 """The other benchmarks: the ablation, the weights that ship, and the time to the target."""
 
 import hashlib
+import io
 import json
 from functools import partial
 
 import ablation
-import accuracy
 import pytest
 import seeds
 import ship_weights
@@ -22,9 +22,8 @@ from recipes import RECIPES
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A place of its own for what the benchmarks write."""
-    for module in (seeds, ship_weights):
-        monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
-        monkeypatch.setattr(module, "STATES", tmp_path / "states")
+    monkeypatch.setattr(seeds, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(seeds, "STATES", tmp_path / "states")
     monkeypatch.setattr(ship_weights, "WEIGHTS", tmp_path / "weights")
     (tmp_path / "weights").mkdir()
     return tmp_path
@@ -89,82 +88,76 @@ def test_rows_of_choices_that_show():
     assert "translate" not in images["rotation"]
 
 
-def test_weights_are_chosen_by_validation_alone(here, small_root, capsys):
-    for seed in (1, 2, 3):
-        settings = {"seed": seed, "val_size": 50}
-        result = run(small_root, "sweep", networks.Net5, RECIPES["best"], **settings)
-        path = here / "results" / "sweep" / f"seed-{seed}.json"
-        result["history"]["val_accuracy"][-1] = {1: 90.0, 2: 95.0, 3: 95.0}[seed]
-        result["history"]["val_loss"][-1] = {1: 0.1, 2: 0.3, 3: 0.2}[seed]
-        result["history"]["test_accuracy"][-1] = 100.0 - seed
-        path.write_text(json.dumps(result))
-    ship_weights.main(["net5", "--sweep", "sweep", "--root", str(small_root), "--source", "auto"])
-    entry = json.loads((here / "weights" / "metadata.json").read_text())[0]
-    assert (entry["name"], entry["seed"], entry["seeds_chosen_from"]) == ("net5", 3, 3)
-    assert (entry["parameters"], entry["width"], entry["recipe"]) == (7_216, 12, "best")
-    content = (here / "weights" / "net5.pt").read_bytes()
+def ship(here, small_root, *options):
+    command = ["net5", str(here / "states" / "sweep" / "seed-1.pt"), *options]
+    ship_weights.main([*command, "--root", str(small_root), "--source", "auto"])
+
+
+def test_weights_ship_with_what_made_them(here, small_root, capsys):
+    result = run(small_root, "sweep", partial(networks.Net5, width=8), RECIPES["best"])
+    for _ in range(2):
+        ship(here, small_root, "--width", "8")
+    (entry,) = json.loads((here / "weights" / "metadata.json").read_text())
+    made = {key: entry[key] for key in ("name", "net", "arguments", "parameters", "recipe")}
+    assert made == {
+        "name": "net5",
+        "net": "Net5",
+        "arguments": {"width": 8},
+        "parameters": 3_534,
+        "recipe": "best",
+    }
+    assert (entry["seed"], entry["epochs"], entry["training_images"]) == (1, 1, 300)
+    assert entry["test_accuracy"] == result["history"]["test_accuracy"][-1]
+    content = (here / "weights" / entry["file"]).read_bytes()
     assert hashlib.sha256(content).hexdigest() == entry["sha256"]
-    net = networks.Net5()
-    net.load_state_dict(torch.load(here / "weights" / "net5.pt", weights_only=True))
-    ship_weights.main(["net5", "--sweep", "sweep", "--root", str(small_root), "--source", "auto"])
-    assert len(json.loads((here / "weights" / "metadata.json").read_text())) == 1
+    networks.Net5(8).load_state_dict(torch.load(io.BytesIO(content), weights_only=True))
 
 
-def test_weights_of_another_run_are_not_shipped(here, small_root):
-    run(small_root, "sweep", networks.Net5, RECIPES["best"], val_size=50)
-    command = ["net5", "--sweep", "sweep", "--root", str(small_root), "--source", "auto"]
-    with pytest.raises(SystemExit, match="Net5 with 3,534 parameters, got Net5 with 7,216"):
-        ship_weights.main([*command, "--width", "8"])
-    path = here / "results" / "sweep" / "seed-1.json"
-    result = json.loads(path.read_text())
-    result["history"]["test_loss"][-1] += 0.1
-    path.write_text(json.dumps(result))
-    with pytest.raises(SystemExit, match=r"seed-1\.pt is not the run that results/ has"):
-        ship_weights.main(command)
-    assert not list((here / "weights").iterdir())
-
-
-def test_a_sweep_without_validation_ships_no_weights(here, small_root):
+def test_weights_of_another_network_or_loss_are_not_shipped(here, small_root):
     run(small_root, "sweep", networks.Net5, RECIPES["best"])
-    with pytest.raises(SystemExit, match=r"expected runs with validation images in .*sweep"):
-        ship_weights.main(
-            ["net5", "--sweep", "sweep", "--root", str(small_root), "--source", "auto"]
-        )
+    with pytest.raises(SystemExit, match="the checkpoint does not fit Net5"):
+        ship(here, small_root, "--width", "8")
+    path = here / "states" / "sweep" / "seed-1.pt"
+    checkpoint = utils.load_checkpoint(path)
+    checkpoint["history"]["test_loss"][-1] = 0.5
+    utils.save_checkpoint(path, checkpoint)
+    with pytest.raises(SystemExit, match=r"expected the run's test loss of 0\.5000, got "):
+        ship(here, small_root)
+    assert not list((here / "weights").iterdir())
 
 
 def test_time_to_target(small_root, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(time_to_target, "HERE", tmp_path)
-    monkeypatch.setattr(time_to_target, "TARGET", 1.0)
+    monkeypatch.setattr(time_to_target, "TARGETS", (1.0, 2.0))
+    monkeypatch.setattr(time_to_target, "COMPARED", 1.0)
     arguments = ["--root", str(small_root), "--source", "auto", "--epochs", "2", "--workers", "0"]
     time_to_target.main(arguments)
     report = json.loads((tmp_path / "time-to-target-cpu.json").read_text())
-    assert (report["ours"]["epoch"], report["standard"]["epoch"]) == (1, 1)
-    seconds = [report[way]["seconds"][-1] for way in ("standard", "ours")]
-    assert report["ratio"] == pytest.approx(seconds[0] / seconds[1])
-    assert not report["lower_bound"]
-    assert "1.0 % after" in capsys.readouterr().out
+    ways = [report[way] for way in ("standard", "quick", "best")]
+    assert [len(way["accuracies"]) for way in ways] == [1, 1, 1]
+    ratio = ways[0]["seconds"][0] / ways[1]["seconds"][0]
+    assert f"1.0 % {ratio:.1f} times as fast" in capsys.readouterr().out
 
 
-def test_epochs_end_at_the_target(monkeypatch):
-    reached = iter([98.0, 99.4, 99.0])
-    result = time_to_target.timed(lambda number: next(reached), 3)
-    assert (result["accuracies"], result["epoch"]) == ([98.0, 99.4], 2)
+def test_epochs_end_at_the_last_target():
+    reached = iter([98.0, 99.4, 99.5, 99.0])
+    result = time_to_target.timed(lambda number: next(reached), 4)
+    assert result["accuracies"] == [98.0, 99.4, 99.5]
     result = time_to_target.timed(lambda number: 99.3, 2)
-    assert (len(result["seconds"]), result["epoch"]) == (2, None)
+    assert len(result["seconds"]) == 2
 
 
-def test_a_target_that_one_way_never_reaches():
-    way = {"accuracies": [99.0, 99.3], "seconds": [50.0, 100.0], "epoch": None}
-    other = {"accuracies": [99.5], "seconds": [10.0], "epoch": 1}
-    report = {"ours": other, "standard": way, "target": 99.4, "epochs": 2, "ratio": 10.06}
-    said = time_to_target.sentence(report | {"lower_bound": True})
-    assert "did not reach it in 2 epochs and 100 s: more than 10.0 times as long" in said
-
-
-def test_the_points_of_the_picture():
-    ours, peers = accuracy.points()
-    assert all(len(accuracies) >= 3 for _, _, accuracies in ours)
-    assert ("the exercise", 7_216, 99.45) in peers
+def test_times_of_ways_that_reach_a_target_and_that_do_not():
+    slow = {"accuracies": [99.0, 99.3], "seconds": [50.0, 100.0]}
+    fast = {"accuracies": [99.1, 99.5], "seconds": [5.0, 9.94]}
+    report = {"quick": fast, "best": fast, "standard": slow, "targets": [99.0, 99.4]}
+    assert "more than 10.0 times as fast" in time_to_target.sentence(report)
+    rows = time_to_target.table(report).splitlines()
+    assert rows[0] == "| | 99.0 % | 99.4 % |"
+    assert rows[2].endswith("| 50 s (epoch 1) | not in 100 s (2 epochs) |")
+    assert rows[3] == "| Net5, `best` | 5 s (epoch 1) | 10 s (epoch 2) |"
+    assert "1.0 times" in time_to_target.sentence(report | {"standard": fast})
+    assert "did not reach 99.4 %" in time_to_target.sentence(report | {"quick": slow})
 
 
 @pytest.mark.parametrize(
@@ -184,7 +177,8 @@ def test_every_table_is_that_of_its_runs(path):
         assert {key: summary[key] for key in expected} == json.loads(json.dumps(expected))
         assert {result["history"]["source"] for result in results} == {"full"}
         assert len({result["settings"]["fingerprint"] for result in results}) == 1
-        assert all(len(utils.History(**result["history"])) == 15 for result in results)
+        for result in results:
+            assert len(result["history"]["train_loss"]) == result["settings"]["epochs"]
     text = path.with_suffix(".md").read_text()
     assert (
         text == ablation.table(table)

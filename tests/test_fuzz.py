@@ -1,5 +1,6 @@
 """Random damage to data files and checkpoints: a clear error or sound data, nothing else."""
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -12,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.optim import SGD
 
+import checkpoints
+import mnist
 import model as networks
 import utils
 from recipes import normalised
@@ -48,16 +51,17 @@ def tiny_root(tmp_path_factory):
     return first_digits(tmp_path_factory.mktemp("tiny"), train=20, test=10)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of an unknown source
 @often
-@given(name=st.sampled_from(list(utils.IDX_FILES)), damage=damages())
+@given(name=st.sampled_from(list(mnist.IDX_FILES)), damage=damages())
 def test_data_files(tiny_root, name, damage):
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(tiny_root, folder, dirs_exist_ok=True)
         path = Path(folder, "MNIST", "raw", name)
         path.write_bytes(damage(path.read_bytes()))
         try:
-            found = utils.find_mnist(folder)
-            sets = [utils.load_mnist(found, train, None) for train in (True, False)]
+            found = mnist.find_mnist(folder)
+            sets = [mnist.load_mnist(found, train, None) for train in (True, False)]
         except ValueError as error:
             assert str(error).startswith(folder)
             return
@@ -97,14 +101,14 @@ def test_checkpoints(checkpoint, damage, signed):
         path = Path(folder, "checkpoint.pt")
         if signed:  # damage under a digest that fits: for torch's own reader
             payload = damage(checkpoint[:-32])
-            path.write_bytes(payload + utils.hashlib.sha256(payload).digest())
+            path.write_bytes(payload + hashlib.sha256(payload).digest())
         else:
             path.write_bytes(damage(checkpoint))
         try:
-            state = utils.load_checkpoint(path)
+            state = checkpoints.load_checkpoint(path)
         except ValueError as error:
             assert str(error).startswith(str(path))
             return
-        assert state.keys() == utils.CHECKPOINT_KEYS
+        assert state.keys() == checkpoints.KEYS
         if not signed:
             assert path.read_bytes() == checkpoint

@@ -1,10 +1,15 @@
 """torch.hub and the shipped weights: every number of their metadata that can be recomputed."""
 
+import copy as copy_module
 import hashlib
 import json
+import pickle
 import shutil
+import subprocess
 import sys
 import types
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 import torch
@@ -12,10 +17,14 @@ from conftest import REPOSITORY
 
 import hubconf
 import model as networks
+import recipes
 import utils
-from recipes import normalised
 
-ENTRIES = json.loads((REPOSITORY / "weights" / "metadata.json").read_text())
+ENTRIES = [
+    entry
+    for entry in json.loads((REPOSITORY / "weights" / "metadata.json").read_text())
+    if hasattr(hubconf, entry["name"])
+]
 every_entry = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["name"])
 
 
@@ -25,10 +34,10 @@ def load(name, folder=REPOSITORY, **arguments):
 
 def test_entry_points():
     names = {name for name in vars(hubconf) if not name.startswith("_")} - {"dependencies"}
-    assert names == {"net1", "net2", "net3", "net4", "net5", "net5_small"}
+    assert names == {"net1", "net2", "net3", "net4", "net5", "net6"}
 
 
-@pytest.mark.parametrize("name", ["net1", "net2", "net3", "net4", "net5"])
+@pytest.mark.parametrize("name", ["net1", "net2", "net3", "net4", "net5", "net6"])
 def test_every_net_untrained(name):
     net = load(name)
     assert type(net).__name__ == name.capitalize()
@@ -39,19 +48,44 @@ def test_every_net_untrained(name):
 def test_pretrained(entry):
     net = load(entry["name"], pretrained=True)
     assert not net.training
+    assert str(load(entry["name"], pretrained=True, **entry["arguments"])) == str(net)
     assert sum(parameter.numel() for parameter in net.parameters()) == entry["parameters"]
     assert type(net).__name__ == entry["net"]
-    again = networks.Net5(width=entry["width"])
+    again = getattr(networks, entry["net"])(**entry["arguments"])
     again.load_state_dict(
         torch.load(REPOSITORY / "weights" / entry["file"], map_location="cpu", weights_only=True)
     )
 
 
-def test_two_widths():
-    assert {entry["name"]: entry["parameters"] for entry in ENTRIES} == {
-        "net5": 7_216,
-        "net5_small": 3_534,
-    }
+@every_entry
+def test_accuracy_on_the_sample(entry):
+    net = load(entry["name"], pretrained=True)
+    *_, test_loader, _ = utils.data_loader(
+        recipes.normalised(), recipes.normalised(), 500, source="sample", device="cpu"
+    )
+    test = utils.test_model(net, "cpu", test_loader, verbose=False)
+    assert test.accuracy == pytest.approx(entry["test_accuracy"], abs=1)  # fewer images
+    assert test.loss < 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "count"),
+    [
+        ("net4", {"dropout": 0.0}, 7_216),
+        ("net5", {"width": 8}, 3_534),
+        ("net6", {}, None),
+    ],
+)
+def test_arguments_reach_the_network(name, arguments, count):
+    net = load(name, **arguments)
+    assert count in (None, sum(parameter.numel() for parameter in net.parameters()))
+    assert {layer.p for layer in net.modules() if isinstance(layer, torch.nn.Dropout)} == set()
+
+
+def test_arguments_default_to_those_of_the_class():
+    for name in ("net4", "net5", "net6"):
+        expected = getattr(networks, name.capitalize())()
+        assert str(load(name)) == str(expected)
 
 
 @every_entry
@@ -66,7 +100,7 @@ def test_the_files_are_what_the_metadata_says(entry):
 def test_accuracy_and_loss_on_the_real_test_set(entry, real_root):
     net = load(entry["name"], pretrained=True)
     *_, test_loader, _ = utils.data_loader(
-        normalised(), normalised(), 500, root=real_root, source="full", device="cpu"
+        recipes.normalised(), recipes.normalised(), 500, root=real_root, source="full", device="cpu"
     )
     test = utils.test_model(net, "cpu", test_loader, verbose=False)
     assert test.accuracy == pytest.approx(entry["test_accuracy"], abs=0.011)  # a digit's rounding
@@ -92,16 +126,47 @@ def test_damaged_weights_are_refused_by_name(copy):
     assert load("net5", copy).training  # untrained needs no weights
 
 
+def change_metadata(folder, **changes):
+    """Change the entry of net5 in a copy's metadata."""
+    path = folder / "weights" / "metadata.json"
+    entries = {entry["name"]: entry for entry in json.loads(path.read_text())}
+    path.write_text(json.dumps([entries["net5"] | changes]))
+
+
 def test_weights_of_another_net_are_refused_by_name(copy):
-    entry = json.loads((copy / "weights" / "metadata.json").read_text())[0]
-    (copy / "weights" / "metadata.json").write_text(json.dumps([entry | {"width": 10}]))
-    with pytest.raises(ValueError, match=rf"{entry['file']} does not fit Net5 of width 10"):
+    change_metadata(copy, arguments={"width": 10})
+    with pytest.raises(ValueError, match=r"net5\.pt does not fit Net5"):
+        load("net5", copy, pretrained=True)
+
+
+def test_arguments_other_than_those_of_the_weights(copy):
+    with pytest.raises(ValueError, match=r"net5 are for \{'width': 12\}, got \{'width': 10\}"):
         load("net5", copy, pretrained=True, width=10)
+    change_metadata(copy, name="net4", arguments={"dropout": 0.05})
+    with pytest.raises(ValueError, match=r"'dropout': 0\.05\}, got \{'dropout': 0\.0\}"):
+        load("net4", copy, pretrained=True, dropout=0.0)
+
+
+def test_pretrained_takes_the_arguments_of_the_weights(copy):
+    weights = networks.Net4().state_dict()
+    torch.save(weights, copy / "weights" / "net4.pt")
+    digest = hashlib.sha256((copy / "weights" / "net4.pt").read_bytes()).hexdigest()
+    changes = {"name": "net4", "file": "net4.pt", "sha256": digest, "arguments": {"dropout": 0.0}}
+    change_metadata(copy, **changes)
+    net = load("net4", copy, pretrained=True)
+    assert not any(isinstance(layer, torch.nn.Dropout) for layer in net.modules())
+    assert all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
+
+
+def test_a_network_without_weights(copy):
+    change_metadata(copy)
+    with pytest.raises(ValueError, match="weights for net5, not for net4"):
+        load("net4", copy, pretrained=True)
 
 
 def test_metadata_that_is_damaged_or_missing(copy):
     path = copy / "weights" / "metadata.json"
-    for content in ("{", "[]]", '[{"width": 12}]', "[1]"):
+    for content in ("{", "[]]", '[{"name": "net5"}]', "[1]", '{"net5": 1}', "null"):
         path.write_text(content)
         with pytest.raises(ValueError, match=r"metadata\.json is damaged"):
             load("net5", copy, pretrained=True)
@@ -111,11 +176,54 @@ def test_metadata_that_is_damaged_or_missing(copy):
 
 
 def test_a_module_of_the_caller_s_named_model_does_no_harm(monkeypatch):
-    monkeypatch.setitem(sys.modules, "model", types.ModuleType("model"))
+    theirs = types.ModuleType("model")
+    monkeypatch.setitem(sys.modules, "model", theirs)
+    path = list(sys.path)
     assert type(load("net4")).__name__ == "Net4"
+    assert sys.modules["model"] is theirs
+    assert sys.path == path
 
 
-def test_widths_without_weights():
-    held = ", ".join(str(entry["width"]) for entry in ENTRIES)
-    with pytest.raises(ValueError, match=f"weights for width {held}, not for 10"):
-        load("net5", pretrained=True, width=10)
+def test_two_loads_give_one_type_and_two_folders_two(copy):
+    assert type(load("net5")) is type(load("net5"))
+    assert type(load("net5")) is not type(load("net5", copy))
+
+
+def test_networks_in_a_spawned_process():
+    nets = [load(name) for name in ("net4", "net6")]
+    nets += [getattr(networks, f"Net{number}")() for number in range(1, 7)]
+    nets += [recipes.best().averaged(net) for net in nets]
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        returned = list(pool.map(torch.nn.Module.eval, nets))
+    images = torch.randn(2, 1, 28, 28)
+    for net, again in zip(nets, returned, strict=True):
+        assert type(again) is type(net)
+        assert torch.equal(again(images), net.eval()(images))
+
+
+IN_ANOTHER_FOLDER = """
+import sys, torch
+net = torch.load("net.pt", weights_only=False)
+torch.save(net(torch.ones(1, 1, 28, 28)), "outputs.pt")
+"""
+
+
+def test_a_saved_network_where_model_cannot_be_imported(tmp_path):
+    net = load("net6").eval()
+    torch.save(net, tmp_path / "net.pt")
+    subprocess.run([sys.executable, "-c", IN_ANOTHER_FOLDER], cwd=tmp_path, check=True)
+    outputs = torch.load(tmp_path / "outputs.pt")
+    torch.testing.assert_close(outputs, net(torch.ones(1, 1, 28, 28)))
+
+
+@pytest.mark.parametrize("name", ["net1", "net5", "net6"])
+def test_copies_of_a_network(name):
+    net, images = load(name).eval(), torch.randn(3, 1, 28, 28)
+    for again in (
+        copy_module.deepcopy(net),
+        copy_module.copy(net),
+        pickle.loads(pickle.dumps(net)),
+    ):
+        assert type(again) is type(net)
+        assert torch.equal(again(images), net(images))
+        assert again.state_dict().keys() == net.state_dict().keys()

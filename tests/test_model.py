@@ -8,12 +8,14 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import model as networks
 import utils
 
-NETS = [networks.Net1, networks.Net2, networks.Net3, networks.Net4, networks.Net5]
-PARAMETERS = {"Net1": 257_354, "Net2": 19_942, "Net3": 19_942, "Net4": 7_216, "Net5": 7_216}
+NETS = [getattr(networks, f"Net{number}") for number in range(1, 7)]
+BELOW_8000 = {"Net4": 7_216, "Net5": 7_216}
+PARAMETERS = {"Net1": 257_354, "Net2": 19_942, "Net3": 19_942, **BELOW_8000}
 
 every_net = pytest.mark.parametrize("net_class", NETS, ids=lambda net_class: net_class.__name__)
 
@@ -25,7 +27,7 @@ def rows_of(net_class):
         for owner in net_class.__mro__
         if "__init__" in vars(owner) and "self.features" in inspect.getsource(owner)
     )
-    row = r"\s+((conv_)?block\(|BlurPool2d\(|nn\.(?!Sequential))"
+    row = r"\s+((conv_|shared_)?block\(|BlurPool2d\(|nn\.(?!Sequential))"
     lines = [line for line in source.splitlines() if re.match(row, line)]
     rows = [re.search(r",  # (\d+)x(\d+)x(\d+)  RF (\d+)$", line) for line in lines]
     assert all(rows), f"a row without its comment in {net_class.__name__}"
@@ -35,31 +37,40 @@ def rows_of(net_class):
 
 @every_net
 def test_parameter_count(net_class):
-    trainable = [parameter for parameter in net_class().parameters() if parameter.requires_grad]
-    assert sum(parameter.numel() for parameter in trainable) == PARAMETERS[net_class.__name__]
-
-
-@pytest.mark.parametrize("net_class", [networks.Net4, networks.Net5])
-def test_the_last_two_stay_below_8000_parameters(net_class):
-    assert sum(parameter.numel() for parameter in net_class().parameters()) < 8_000
+    count = sum(parameter.numel() for parameter in net_class().parameters())
+    named = re.findall(r"([\d,]+) parameters", net_class.__doc__)
+    if net_class.__name__ in PARAMETERS:
+        assert count == PARAMETERS[net_class.__name__]
+    for number in named:
+        assert int(number.replace(",", "")) in (count, 8_000)
+    assert count < 8_000 or net_class in NETS[:3]
 
 
 @pytest.mark.parametrize(("width", "parameters"), [(12, 7_216), (8, 3_534)])
-def test_widths_that_the_docstring_names(width, parameters):
+def test_parameter_count_of_a_width(width, parameters):
     assert sum(parameter.numel() for parameter in networks.Net5(width).parameters()) == parameters
-    assert f" {width} it has {parameters:,}" in " ".join(networks.Net5.__doc__.split())
 
 
 @pytest.mark.parametrize("width", [2, 3, 7, 20])
 def test_every_width_makes_a_net(width):
-    outputs = networks.Net5(width).eval()(torch.zeros(2, 1, 28, 28))
-    assert outputs.shape == (2, 10)
+    for net_class in (networks.Net5, networks.Net6):
+        assert net_class(width).eval()(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("net_class", [networks.Net5, networks.Net6])
+def test_widths_that_are_refused(net_class):
+    for width in (1, 0, -3):
+        with pytest.raises(ValueError, match=f"width of at least 2, got {width}"):
+            net_class(width)
+    for width in (12.0, "12", True, None):
+        with pytest.raises(TypeError, match=f"width as an integer, got {width!r}"):
+            net_class(width)
 
 
 def test_a_blurred_pooling_is_a_weighted_average_of_every_second_pixel():
     torch.manual_seed(0)
     images = torch.randn(2, 3, 9, 8)
-    averaged = networks.BlurPool2d()(images)
+    averaged = networks.BlurPool2d(3)(images)
     assert averaged.shape == (2, 3, 5, 4)
     padded = torch.zeros(2, 3, 11, 10)
     padded[:, :, 1:-1, 1:-1] = images
@@ -74,17 +85,96 @@ def test_a_blurred_pooling_is_a_weighted_average_of_every_second_pixel():
 
 def test_net5_is_net4_parameter_for_parameter():
     before, after = (
-        [(name.split(".")[-1], value.shape) for name, value in net.state_dict().items()]
+        [(name.split(".")[-1], value.shape) for name, value in net.named_parameters()]
         for net in (networks.Net4(), networks.Net5())
     )
-    assert before == after  # BlurPool2d's weights are no parameters, and not kept
+    assert before == after
+
+
+def test_net6_uses_one_kernel_four_times():
+    net = networks.Net6()
+    shared = net.features[6][0]
+    calls = [module for _, module in net.named_modules(remove_duplicate=False)]
+    assert calls.count(shared) == 4
+    own = sum(parameter.numel() for parameter in shared.parameters())
+    unshared = sum(
+        parameter.numel() for _, parameter in net.named_parameters(remove_duplicate=False)
+    )
+    assert unshared - sum(parameter.numel() for parameter in net.parameters()) == 3 * own
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) == len(set(norms)) == 7
+
+
+# Each network by its steps: 3x3 convolutions with and without padding (each with its ReLU and, but
+# for Net1, BatchNorm), 1x1 convolutions, poolings. "head" is a 3x3 convolution alone.
+FIRST_THREE = "padded padded padded padded max padded padded max head mean"
+LAST_TWO = "{0} plain plain padded {0} plain padded mean 1x1"
+STEPS = {
+    **dict.fromkeys(("Net1", "Net2", "Net3"), FIRST_THREE),
+    "Net4": f"padded padded 1x1 {LAST_TWO.format('max')}",
+    "Net5": f"padded padded 1x1 {LAST_TWO.format('blurred')}",
+    "Net6": f"padded padded 1x1 {LAST_TWO.format('blurred')}",
+}
+
+
+def by_hand(net, images):
+    """Compute a network's output in eval mode with torch's functions, from its weights alone."""
+    layers = [layer for _, layer in net.named_modules(remove_duplicate=False)]
+    convolutions = (layer for layer in layers if isinstance(layer, nn.Conv2d))
+    norms = (layer for layer in layers if isinstance(layer, nn.BatchNorm2d))
+    for step in STEPS[type(net).__name__].split():
+        if step == "max":
+            images = F.max_pool2d(images, 2)
+        elif step == "blurred":
+            images = F.max_pool2d(images, 2, stride=1)
+            kernel = images.new_tensor([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
+            kernels = kernel.expand(images.shape[1], 1, 3, 3)
+            images = F.conv2d(images, kernels, stride=2, padding=1, groups=images.shape[1])
+        elif step == "mean":
+            images = images.mean((2, 3), keepdim=True)
+        else:
+            layer = next(convolutions)
+            images = F.conv2d(images, layer.weight, layer.bias, padding=int(step == "padded"))
+            if step in ("padded", "plain"):
+                images = images.relu()
+                if type(net) is not networks.Net1:
+                    norm = next(norms)
+                    shift, scale = norm.running_mean, (norm.running_var + 1e-5).rsqrt()
+                    shift, scale = (value[:, None, None] for value in (shift, scale * norm.weight))
+                    images = (images - shift) * scale + norm.bias[:, None, None]
+    assert next(convolutions, None) is next(norms, None) is None
+    logits = images[:, :, 0, 0]
+    return logits - logits.exp().sum(dim=1, keepdim=True).log()
+
+
+@every_net
+def test_every_network_step_by_step(net_class):
+    torch.manual_seed(0)
+    net, images = net_class().double(), torch.randn(20, 1, 28, 28, dtype=torch.float64)
+    with torch.no_grad():
+        for layer in net.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.momentum = 1.0  # the statistics of the next batch
+                layer.weight.uniform_(-2, 2)
+                layer.bias.uniform_(-1, 1)
+        net.train()(images * 3 + 1)
+        outputs = net.eval()(images)
+    assert outputs.std(dim=0).min() > 1e-5  # they depend on the images
+    torch.testing.assert_close(outputs, by_hand(net, images), rtol=1e-9, atol=1e-9)
+
+
+def test_dropout_comes_last_in_a_block():
+    block = networks.conv_block(1, 4, dropout=0.5).train()
+    nn.init.zeros_(block[2].weight)  # BatchNorm's output is its bias, whatever comes in
+    nn.init.ones_(block[2].bias)
+    assert set(block(torch.randn(2, 1, 9, 9)).unique().tolist()) == {0, 2}
 
 
 def test_a_shift_by_a_pixel_changes_a_blurred_pooling_less():
     torch.manual_seed(0)
     images = torch.randn(50, 4, 28, 28)
     plain = nn.MaxPool2d(2)
-    blurred = nn.Sequential(nn.MaxPool2d(2, stride=1), networks.BlurPool2d())
+    blurred = nn.Sequential(nn.MaxPool2d(2, stride=1), networks.BlurPool2d(4))
 
     def change(pooling):
         before, after = (pooling(images[..., k : k + 26])[..., 1:-1, 1:-1] for k in (0, 1))
@@ -152,7 +242,8 @@ def test_comments_against_the_tracer(net_class):
             layer.receptive_field,
         )
     assert rows_of(net_class) == list(traced.values())
-    assert rows_of(net_class)[-1] == ((1, 1, 10), 50 if net_class is networks.Net5 else 44)
+    last = 50 if net_class in (networks.Net5, networks.Net6) else 44
+    assert rows_of(net_class)[-1] == ((1, 1, 10), last)
 
 
 @every_net

@@ -13,13 +13,16 @@ import pytest
 from conftest import REPOSITORY
 
 import experiments
+import recipes
 import utils
-from model import Net4
+from model import Net1, Net4
 
-PUBLISHED = {"99.37", "99.15", "99.03", "99.28", "99.19", "99.45"}  # by the exercise
-CHOSEN = {"8,000", "5,000", "10,000", "0.05"}  # target, sample, validation images, dropout
-FIGURE = re.compile(r"(?<![\d.,])(?:\d+\.\d\d+|\d{1,3}(?:,\d{3})+)(?!\d)")
+RESULTS = REPOSITORY / "benchmarks" / "results"
 STEPS = [f"S7_Step{step}.ipynb" for step in (1, 2, 3)]
+RUNS = {STEPS[0]: 1, STEPS[1]: 3, STEPS[2]: 5}
+CHOSEN = {"8,000", "4,000", "1,000", "5,000", "10,000", "12,000", "60,000", "0.05"}
+DENSE = {"62,730"}  # 7 x 7 x 128 x 10 + 10
+FIGURE = re.compile(r"(?<![\d.,])(?:\d+\.\d\d+|\d{1,3}(?:,\d{3})+)(?!\d)")
 
 
 def committed(name):
@@ -34,9 +37,10 @@ def written(notebook):
     return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
 
 
-def setup(notebook):
-    """Return the text that says what a reader in Colab has to bring."""
-    return next(c.source for c in notebook.cells if c.source.startswith("## Setup"))
+def modules(notebook):
+    """Return the files that a reader in Colab is asked for."""
+    names = re.search(r'MODULES = """(.*?)"""', code_cells(notebook)[0].source, re.DOTALL)[1]
+    return [f"{name}.py" for name in names.split()]
 
 
 def printed(notebook):
@@ -48,19 +52,29 @@ def printed(notebook):
     return "\n".join(texts)
 
 
+def rows(text):
+    """Return the rows of a table of results: name, parameters, epochs, best, train, test, s."""
+    found = re.findall(r"^\| (\d\.\d .*) \|$", text, re.MULTILINE)
+    return {row.split(" | ")[0]: row.split(" | ") for row in found}
+
+
 @pytest.mark.parametrize("name", STEPS)
-def test_it_runs_with_the_files_that_it_names_alone(name, small_root, tmp_path, monkeypatch):
-    needed = re.findall(r"`(\w+\.py)`", setup(committed(name)))
-    for file in (name, *needed):
+def test_it_runs_with_the_files_that_it_asks_for(name, small_root, tmp_path, monkeypatch):
+    for file in (name, *modules(committed(name))):
         shutil.copy(REPOSITORY / file, tmp_path)
+    shutil.copytree(REPOSITORY / "data" / "sample", tmp_path / "data" / "sample")
     monkeypatch.setenv("MNIST_ROOT", str(small_root))
-    monkeypatch.setenv("EPOCHS", "2")
+    monkeypatch.setenv("EPOCHS", "1")
     notebooks.main([str(tmp_path / name)])
     notebook = nbformat.read(tmp_path / name, as_version=4)
     check_outputs(notebook)
-    results = re.findall(r"^(?:Epoch|Test set|\| [\d.]+ Net).*", printed(notebook), re.MULTILINE)
-    assert len(results) == len(own_rows(name)) * 3 + 1
-    assert all("(sample)" in line for line in results)
+    text = printed(notebook)
+    assert "300 training and 150 test images (sample MNIST)" in text
+    step = re.search(r"\d(?=\.ipynb)", name).group()
+    own = [row for row in rows(text) if row.startswith(step)]
+    assert len(own) == RUNS[name]
+    assert all("(sample)" in row for row in own)
+    assert not re.search(r"^(Epoch|Test set)(?!.*\(sample\))", text, re.MULTILINE)
 
 
 def check_outputs(notebook):
@@ -82,154 +96,156 @@ class TestCommitted:
         assert "60,000 training and 10,000 test images (full MNIST)" in text
         assert "sample" not in text
         lines = re.findall(r"^Epoch +(\d+)/15", text, re.MULTILINE)
-        runs = text.count("Total params:") + (name == STEPS[2])  # two of Net4 there
-        assert [int(epoch) for epoch in lines] == [*range(1, 16)] * runs
+        fitted = RUNS[name] - (name == STEPS[2])  # 3.2 is a loop of its own
+        assert [int(epoch) for epoch in lines] == [*range(1, 16)] * fitted
 
     def test_its_table_is_that_of_its_epochs(self, name):
         text = printed(committed(name))
-        epochs = re.findall(r"train loss \S+ accuracy (\S+)% .* accuracy (\S+)% \|", text)
-        runs = [epochs[start : start + 15] for start in range(0, len(epochs), 15)]
-        rows = own_rows(name)
-        assert len(rows) == len(runs)
-        for row, run in zip(rows, runs, strict=True):
-            train, test = ([pair[side] for pair in run] for side in (0, 1))
-            cells = [cell.strip() for cell in row.strip("| ").split("|")]
-            for best, accuracies in ((cells[3], train), (cells[4], test)):
-                accuracy, epoch = re.fullmatch(r"(\S+) \(epoch (\d+)\)", best).groups()
-                assert accuracy == max(accuracies, key=float) == accuracies[int(epoch) - 1]
-            assert cells[5:] == [train[-1], test[-1]]
+        epochs = re.findall(r"^Epoch.* train \S+ (\S+)%, test \S+ (\S+)%", text, re.MULTILINE)
+        step = re.search(r"\d(?=\.ipynb)", name).group()
+        own = {row: cells for row, cells in rows(text).items() if row.startswith(step)}
+        looped = own.pop("3.2 Net4, plateau", None)
+        for cells, start in zip(own.values(), range(0, len(epochs), 15), strict=True):
+            train, test = zip(*epochs[start : start + 15], strict=True)
+            check_row(cells, test)
+            assert cells[4] == train[-1]
+        if looped:
+            check_row(looped, re.findall(r"^Test set.* \((\S+)%\)$", text, re.MULTILINE)[:15])
 
-    def test_every_figure_of_the_text_is_in_the_outputs(self, name):
+    def test_its_results_are_those_in_the_results_folder(self, name):
+        step = re.search(r"\d(?=\.ipynb)", name).group()
+        expected = rows(experiments.results_table(RESULTS / "steps"))
+        own = rows(printed(committed(name)))
+        assert {row: own[row] for row in own if row.startswith(step)} == {
+            row: cells for row, cells in expected.items() if row.startswith(step)
+        }
+
+    def test_every_figure_of_the_text_is_in_the_outputs_or_the_results(self, name):
         notebook = committed(name)
-        known = set(FIGURE.findall(printed(notebook))) | CHOSEN | over_seeds()
-        for paragraph in written(notebook).split("\n\n"):
-            published = PUBLISHED if "exercise publishes" in paragraph else set()
-            assert not set(FIGURE.findall(paragraph)) - known - published
+        known = set(FIGURE.findall(printed(notebook))) | CHOSEN | DENSE | of_the_results()
+        assert not set(FIGURE.findall(written(notebook))) - known
 
-    def test_target_results_analysis(self, name):
-        text = written(committed(name))
-        assert re.search(r"\*\*Target\.\*\*.*\*\*Results\.\*\*.*\*\*Analysis\.\*\*", text, re.S)
-        assert all(row in text for row in own_rows(name))
+    def test_every_run_is_followed_by_a_picture_and_by_what_it_shows(self, name):
+        cells = committed(name).cells
+        runs = [k for k, cell in enumerate(cells) if "experiments.keep(" in cell.source]
+        assert len(runs) == RUNS[name]
+        for run in runs:
+            end = next(k for k in range(run, len(cells)) if cells[k].cell_type == "markdown")
+            assert any("plots.plot_" in cell.source for cell in cells[run:end])
+            assert cells[end].source.strip()
 
     def test_short_and_without_definitions(self, name):
-        cells = code_cells(committed(name))
-        assert len(cells) <= 12
-        source = "\n".join(cell.source for cell in cells)
-        assert not re.search(r"^\s*(def|class) |lambda|import \*", source, re.MULTILINE)
+        sources = [cell.source for cell in code_cells(committed(name))]
+        assert max(source.count("\n") + 1 for source in sources) <= 20
+        pattern = r"^\s*(def|class) |lambda|import \*"
+        assert not re.search(pattern, "\n".join(sources), re.MULTILINE)
+        assert "\n".join(sources).count("data_statistics") <= 1
 
-    def test_nothing_of_the_machine(self, name):
+    def test_nothing_of_the_machine_and_nothing_left_to_write(self, name):
         content = (REPOSITORY / name).read_text()
         assert not re.search(r"/(home|root|tmp|work|usr)/", content)
+        assert "TODO" not in content
 
 
-def over_seeds():
-    """Return what Step 3 quotes of benchmarks/results/: mean, spread and minimum."""
-    tables = [
-        json.loads((REPOSITORY / "benchmarks" / "results" / f"{name}.json").read_text())
-        for name in ("net5-best", "net4-plateau", "net4-dropout0-best")
-    ]
-    return {f"{table[name]:.2f}" for table in tables for name in ("mean", "spread", "minimum")}
+def check_row(cells, accuracies):
+    """Compare a row of a table with the accuracies of its 15 epochs."""
+    best = max(accuracies, key=float)
+    assert len(accuracies) == 15
+    assert cells[3] == f"{best} (epoch {accuracies.index(best) + 1})"
+    assert cells[5] == accuracies[-1]
 
 
-def own_rows(name):
-    """Return the rows of the last table that this notebook's own experiments made."""
-    step = re.search(r"\d(?=\.ipynb)", name).group()
-    return re.findall(rf"^\| {step}\.\d .*\|$", printed(committed(name)), re.MULTILINE)
+def of_the_results():
+    """Return what the tables over seeds and the ablation say, as a text quotes it."""
+    tables = [json.loads(path.read_text()) for path in RESULTS.glob("*.json")]
+    sweeps = [table for table in tables if "mean" in table]
+    said = {f"{table[key]:.2f}" for table in sweeps for key in ("mean", "std", "minimum")}
+    said |= {f"{value:.2f}" for table in sweeps for value in table["last_epoch"]}
+    said |= {f"{table['parameters']:,}" for table in sweeps}
+    for *_, history in experiments.kept(RESULTS / "steps"):
+        said |= {f"{value:.2f}" for value in history.accuracy + history.train_accuracy}
+    ablation = json.loads((RESULTS / "ablation.json").read_text())
+    for row in ablation.values():
+        said |= {f"{abs(row[key]):.2f}" for key in ("gain", "gain_error")}
+    return said
 
 
-def test_the_results_of_earlier_steps_are_theirs():
-    last = printed(committed(STEPS[2]))
-    for name in STEPS:
-        assert all(row in last for row in own_rows(name))
-
-
-def test_the_mean_over_seeds_is_that_of_its_file():
-    table = json.loads((REPOSITORY / "benchmarks/results/net5-best.json").read_text())
-    expected = (
-        f"{len(table['seeds'])} seeds: mean {table['mean']:.2f} %, standard deviation "
-        f"{table['spread']:.2f}, lowest {table['minimum']:.2f} %"
-    )
-    assert expected in " ".join(written(committed(STEPS[2])).split())
-
-
-def test_what_step_3_says_of_its_runs():
-    text, outputs = " ".join(written(committed(STEPS[2])).split()), printed(committed(STEPS[2]))
-    epochs = re.findall(r"^Epoch (.*) \| [\d.]+ s$", outputs, re.MULTILINE)
-    assert epochs[:15] == epochs[15:30]  # the scheduler did not act: "the same to the last digit"
-    accuracies = re.findall(r"test loss \S+ accuracy (\S+)%", "\n".join(epochs[30:]))
-    first = next(n for n, accuracy in enumerate(accuracies, 1) if float(accuracy) >= 99.4)
-    assert f"It passes the target at epoch {first}, with {accuracies[first - 1]}, and stays" in text
-    assert all(float(accuracy) >= 99.4 for accuracy in accuracies[first:])
-    correct = int(re.search(r"Accuracy: (\d+)/10000", outputs).group(1))
-    assert f"Of the 10,000 test images {10_000 - correct} are misread" in text
-    results = (REPOSITORY / "benchmarks" / "results" / "net4-plateau").glob("seed-*.json")
-    rates = [json.loads(path.read_text())["history"]["learning_rate"] for path in results]
-    assert sum(len(set(each)) > 1 for each in rates) == 4
-    assert "the scheduler acted in four of them" in text
-
-
-def test_the_bars():
+def test_the_targets():
     """What each step sets out to reach with its one seed."""
-    best = {}
+    found = {}
     for name in STEPS:
-        for row in own_rows(name):
-            cells = [cell.strip() for cell in row.strip("| ").split("|")]
-            best[cells[0]] = cells[1], float(cells[4].split()[0]), float(cells[6])
-    assert best["1.1 Net1"][0] == "257,354"
-    assert best["1.1 Net1"][1] >= 99.1
-    assert [best[name][0] for name in ("2.1 Net2", "2.2 Net3")] == ["19,942", "19,942"]
-    assert best["2.3 Net4"][0] == best["3.3 Net5, best"][0] == "7,216"
-    assert best["2.3 Net4"][1] >= 99.2
-    assert best["3.3 Net5, best"][2] >= 99.4  # the target of the title, in the last epoch
+        found |= rows(printed(committed(name)))
+    assert found["1.1 Net1"][1] == "257,354"
+    assert float(found["1.1 Net1"][5]) >= 99.1
+    assert [found[name][1] for name in ("2.1 Net2", "2.2 Net3")] == ["19,942", "19,942"]
+    assert float(found["2.3 Net4"][3].split()[0]) >= 99.2
+    for name, target in (("3.3 Net4, tuned plateau", 99.4), ("3.5 Net5, best", 99.5)):
+        assert found[name][1] == "7,216"
+        assert float(found[name][5]) >= target
 
 
 class TestColab:
     @pytest.fixture
     def cell(self):
         cells = {code_cells(committed(name))[0].source for name in STEPS}
-        assert len(cells) == len({setup(committed(name)) for name in STEPS}) == 1
+        assert len(cells) == 1
         return cells.pop().replace('REPOSITORY = ""', 'REPOSITORY = os.environ["ADDRESS"]')
 
     @pytest.fixture
     def done(self, monkeypatch, tmp_path):
         """Run in an empty folder, where Colab would be; return what was run or uploaded."""
-        done = []
+        done, needed = [], modules(committed(STEPS[0]))
 
         def run(command, check):
             done.append(" ".join(command[1:]))
             if command[0] == "git":
-                (tmp_path / command[-1]).mkdir()
+                self.bring(tmp_path / command[-1], needed)
 
-        files = types.SimpleNamespace(upload=lambda: done.append("upload"))
+        def upload():
+            done.append("upload")
+            half = len(needed) // 2
+            self.bring(tmp_path, needed[:half] if done.count("upload") == 1 else needed[half:])
+
+        files = types.SimpleNamespace(upload=upload)
         monkeypatch.setitem(sys.modules, "google.colab", types.SimpleNamespace(files=files))
         monkeypatch.setattr("subprocess.run", run)
         monkeypatch.setenv("ADDRESS", "")
         monkeypatch.chdir(tmp_path)
         return done
 
+    @staticmethod
+    def bring(folder, names):
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            (folder / name).touch()
+
     INSTALL = "-m pip install -q torchsummary"
-    CLONE = "clone -q https://example.com/r step-by-step-mnist"
+    CLONE = "clone -q https://example.com/r mnist-steps"
 
     def test_nothing_elsewhere(self, cell, done, monkeypatch):
         monkeypatch.delitem(sys.modules, "google.colab")
         exec(cell, {})
         assert done == []
 
-    def test_upload(self, cell, done):
+    def test_it_asks_until_every_file_is_there(self, cell, done, capsys):
         exec(cell, {})
-        assert done == [self.INSTALL, "upload"]
+        assert done == [self.INSTALL, "upload", "upload"]
+        first, second = capsys.readouterr().out.splitlines()
+        needed = modules(committed(STEPS[0]))
+        assert all(name in first for name in needed)
+        assert [name for name in needed if name in second] == needed[len(needed) // 2 :]
 
     def test_clone_and_again_after_a_restart(self, cell, done, monkeypatch, tmp_path):
         monkeypatch.setenv("ADDRESS", "https://example.com/r")
         exec(cell, {})
-        assert Path.cwd() == tmp_path / "step-by-step-mnist"
+        assert Path.cwd() == tmp_path / "mnist-steps"
         monkeypatch.chdir(tmp_path)
         exec(cell, {})
-        assert Path.cwd() == tmp_path / "step-by-step-mnist"
+        assert Path.cwd() == tmp_path / "mnist-steps"
         assert done == [self.INSTALL, self.CLONE, self.INSTALL]
 
     def test_the_files_are_there_already(self, cell, done, tmp_path):
-        (tmp_path / "model.py").touch()
+        self.bring(tmp_path, modules(committed(STEPS[0])))
         exec(cell, {})
         assert done == [self.INSTALL]
 
@@ -261,8 +277,8 @@ class TestExperiments:
             ("2.1 Net4", 7_216, second),
         ]
         assert experiments.results_table(tmp_path / "steps").splitlines()[2:] == [
-            "| 1.1 Net4, first | 7,216 | 3 | 98.50 (epoch 2) | 99.50 (epoch 2) | 98.25 | 99.25 |",
-            "| 2.1 Net4 (sample) | 7,216 | 1 | 96.00 (epoch 1) | 97.00 (epoch 1) | 96.00 | 97.00 |",
+            "| 1.1 Net4, first | 7,216 | 3 | 99.50 (epoch 2) | 98.25 | 99.25 | 1.0 |",
+            "| 2.1 Net4 (sample) | 7,216 | 1 | 97.00 (epoch 1) | 96.00 | 97.00 | 1.0 |",
         ]
 
     def test_the_last_run_counts_among_equals(self, tmp_path):
@@ -286,3 +302,73 @@ class TestExperiments:
     def test_an_empty_history(self, tmp_path):
         with pytest.raises(ValueError, match=r"at least one epoch for '1\.1 Net4', got none"):
             experiments.keep("1.1 Net4", Net4(), utils.History(), tmp_path)
+
+
+class TestPublish:
+    def test_whole_runs_on_the_full_set_alone(self, tmp_path):
+        whole = history_of(*[98.0] * 14, 99.0)
+        experiments.keep("2.3 Net4", Net4(), whole, tmp_path / "kept")
+        experiments.keep("2.1 Net2", Net4(), history_of(98.0), tmp_path / "kept")
+        sample = history_of(*[90.0] * 15, source="sample")
+        experiments.keep("2.2 Net3", Net4(), sample, tmp_path / "kept")
+        notebooks.publish(tmp_path / "kept", tmp_path / "steps")
+        assert [path.name for path in (tmp_path / "steps").iterdir()] == ["2.3-net4.json"]
+        assert experiments.kept(tmp_path / "steps") == [("2.3 Net4", 7_216, whole)]
+
+
+class TestRangeTest:
+    def test_rates_rise_by_a_factor(self, small_root):
+        def network():
+            made.append(Net4())
+            return made[-1]
+
+        made, options = [], {"root": small_root, "batch_size": 64, "epochs": 1, "device": "cpu"}
+        rates, losses = experiments.range_test(
+            network, recipes.baseline(), lowest=0.001, highest=0.1, steps=5, **options
+        )
+        assert rates == pytest.approx([0.001, 0.00316228, 0.01, 0.0316228, 0.1], rel=1e-5)
+        assert len(losses) == 5
+        assert len(made) == 1  # trained, and dropped
+
+    def test_it_ends_where_the_loss_is_not_finite(self, small_root):
+        options = {"root": small_root, "batch_size": 64, "device": "cpu"}
+        rates, losses = experiments.range_test(
+            Net1, recipes.baseline(), lowest=1.0, highest=1e30, steps=8, **options
+        )
+        assert 1 <= len(rates) == len(losses) < 8
+
+    @pytest.mark.parametrize(
+        "settings, expected",
+        [
+            ({"steps": 1}, "expected steps"),
+            ({"steps": 2.5}, "expected steps"),
+            ({"lowest": 0.0}, "expected 0 < lowest < highest, got 0.0 and 10.0"),
+            ({"lowest": 1.0, "highest": 0.1}, "expected 0 < lowest < highest, got 1.0 and 0.1"),
+        ],
+    )
+    def test_bad_settings(self, settings, expected):
+        with pytest.raises((TypeError, ValueError), match=expected):
+            experiments.range_test(Net4, recipes.baseline(), **settings)
+
+
+class TestCommittedResults:
+    def test_a_sweep_by_seed(self):
+        runs = experiments.swept("net4-plateau")
+        assert list(runs) == [1, 2, 3, 4, 5]
+        table = json.loads((RESULTS / "net4-plateau.json").read_text())
+        assert [round(each.accuracy[-1], 2) for each in runs.values()] == table["last_epoch"]
+
+    def test_gains_of_the_ablation(self):
+        (title, gain, error), *none = experiments.gains({"elastic": "a title", "no such row": ""})
+        row = json.loads((RESULTS / "ablation.json").read_text())["elastic"]
+        assert (title, gain, error, none) == ("a title", row["gain"], row["gain_error"], [])
+
+    def test_where_there_are_none(self, tmp_path):
+        assert experiments.swept("net4-plateau", tmp_path) == {}
+        assert experiments.gains({"elastic": "a title"}, tmp_path) == []
+
+    def test_code(self):
+        text = experiments.code_of(Net1, Net4)
+        assert text.startswith("```python\nclass Net1(DigitNet):")
+        assert "class Net4(DigitNet):" in text
+        assert text.endswith("```")

@@ -121,3 +121,22 @@ def test_the_average_takes_in_batch_norm_s_statistics():
     before = averaged.module.features[0][2].running_mean.clone()
     averaged.update_parameters(net)
     assert not torch.equal(averaged.module.features[0][2].running_mean, before)
+
+
+@pytest.mark.parametrize(("name", "kernels_lr"), [("quick", 0.04), ("small", 0.02)])
+def test_muon_takes_the_3x3_kernels_and_sgd_the_rest(name, kernels_lr):
+    net = networks.Net5()
+    _, optimizer, scheduler = made(name, net, epochs=4, steps=100)
+    convolutions = [layer for layer in net.modules() if isinstance(layer, torch.nn.Conv2d)]
+    expected = {id(layer.weight) for layer in convolutions if layer.kernel_size == (3, 3)}
+    kernels, others = optimizer.param_groups
+    assert {id(parameter) for parameter in kernels["params"]} == expected
+    assert len(others["params"]) == len(list(net.parameters())) - len(expected)
+    assert (kernels["orthogonal"], others["orthogonal"]) == (True, False)
+    assert (kernels["weight_decay"], others["weight_decay"]) == (0, 1e-4)
+    rates = []
+    for _ in range(400):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        scheduler.step()
+    assert [max(column) for column in zip(*rates, strict=True)] == pytest.approx([kernels_lr, 0.2])

@@ -132,7 +132,7 @@ def test_a_fingerprint_tells_what_names_do_not(small_root):
     others = [
         best,
         replace(best, scheduler=one_cycle(0.1)),
-        replace(best, scheduler=one_cycle(0.2, warm_up=0.2)),
+        replace(best, scheduler=one_cycle(0.2, pct_start=0.2)),
         replace(best, averaged=moving_average(0.99)),
         replace(best, averaged=lambda net: None),
         replace(best, optimizer=partial(torch.optim.SGD, lr=0.2, momentum=0.8)),
@@ -256,7 +256,7 @@ def test_processes_and_ranks_come_to_the_same(code, small_root):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--width", "8", "--net", "net4"], "--width is net5's"),
+        (["--width", "8", "--net", "net4"], "--width is of net5 and net6"),
         (["--dropout", "0"], "--dropout is of net2, net3 and net4, got it with net5"),
         (["--dropout", "1", "--net", "net4"], "--dropout from 0 to less than 1, got 1.0"),
         (["--dropout", "nan", "--net", "net4"], "--dropout from 0 to less than 1, got nan"),

@@ -1,0 +1,639 @@
+"""The page in a real browser: against torch and predict.py, and by mouse, touch and keyboard."""
+
+import base64
+import io
+import json
+import re
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import make_demo
+import numpy as np
+import pytest
+import torch
+from browser import open_browser, settle
+from PIL import Image
+from torch import nn
+
+import predict
+from layers import trace
+from mnist import find_mnist, load_mnist
+from recipes import MEAN, STD
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+HANDWRITING = json.loads((Path(__file__).parent / "handwriting.json").read_text())
+LAPTOP = {"viewport": {"width": 1280, "height": 800}}
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """An installed browser; the tests skip where there is none."""
+    try:
+        with open_browser() as browser:
+            yield browser
+    except (FileNotFoundError, ModuleNotFoundError) as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open the page, `open_page(hash="", **LAPTOP)`; afterwards, nothing may have gone wrong."""
+    contexts, complaints = [], []
+
+    def opened(hash="", **options):
+        contexts.append(browser.new_context(**(options or LAPTOP)))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url))
+        page.goto(make_demo.PAGE.as_uri() + hash)
+        complaints.remove(make_demo.PAGE.as_uri())
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not complaints
+
+
+@pytest.fixture(scope="module")
+def sample():
+    """The 1,000 test digits of the sample: uint8 (1000, 28, 28)."""
+    return load_mnist(find_mnist(source="sample"), train=False, transform=None).data
+
+
+def normalise(images):
+    """Map uint8 (N, 28, 28) to a network's input (N, 1, 28, 28)."""
+    return (images[:, None].float() / 255 - MEAN[0]) / STD[0]
+
+
+def encoded(images):
+    return base64.b64encode(images.numpy().tobytes()).decode()
+
+
+def written(hand, digit):
+    """Return a digit's strokes: points (x, y) in per cent of the paper, smooth between knots."""
+    strokes = []
+    for text in HANDWRITING[hand][digit].split(";"):
+        knots = np.array([[float(n) for n in knot.split(",")] for knot in text.split()])
+        padded = np.concatenate([knots[:1], knots, knots[-1:]])
+        stroke = [knots[0]]
+        for before, start, end, after in zip(
+            *(padded[n : n - 3 or None] for n in range(4)), strict=True
+        ):
+            for t in (1 / 2, 1):  # Catmull and Rom's cubic
+                stroke.append(
+                    start
+                    + t / 2 * (end - before)
+                    + t**2 / 2 * (2 * before - 5 * start + 4 * end - after)
+                    + t**3 / 2 * (3 * start - before - 3 * end + after)
+                )
+        strokes.append(np.array(stroke))
+    return strokes
+
+
+EVERY_DIGIT = [(hand, digit) for hand in HANDWRITING for digit in range(10)]
+
+
+def draw(page, strokes):
+    """Draw strokes with the mouse."""
+    box = page.locator("#drawing").bounding_box()
+    for stroke in strokes:
+        points = np.array([box["x"], box["y"]]) + stroke / 100 * box["width"]
+        page.mouse.move(*points[0])
+        page.mouse.down()
+        for point in points[1:]:
+            page.mouse.move(*point)
+        page.mouse.up()
+    settle(page)
+
+
+def draw_by_touch(page, strokes):
+    """Draw strokes with a finger."""
+    session = page.context.new_cdp_session(page)
+    box = page.locator("#drawing").bounding_box()
+
+    def touch(kind, points):
+        points = [{"x": x, "y": y} for x, y in points]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    for stroke in strokes:
+        points = np.array([box["x"], box["y"]]) + stroke / 100 * box["width"]
+        touch("touchStart", points[:1].tolist())
+        for point in points[1:].tolist():
+            touch("touchMove", [point])
+        touch("touchEnd", [])
+    settle(page)
+
+
+def answer(page):
+    """Return what the page reads, and the probabilities that it shows as bars."""
+    settle(page)
+    return page.inner_text("#first"), page.locator("#bars output").all_inner_texts()
+
+
+# --- The file ------------------------------------------------------------------------------------
+
+
+def test_the_page_is_what_its_sources_make():
+    assert make_demo.PAGE.read_text("utf-8") == make_demo.page()
+    assert make_demo.PAGE.stat().st_size <= 250_000
+
+
+@pytest.mark.real
+def test_the_examples_are_test_images_and_some_are_misread(real_root):
+    test = load_mnist(find_mnist(real_root), train=False, transform=None)
+    examples = json.loads(make_demo.EXAMPLES.read_text())
+    assert len(examples) == 8
+    indices = [example["index"] for example in examples]
+    assert [example["pixels"] for example in examples] == [encoded(test.data[n]) for n in indices]
+    labels = test.targets[indices]
+    assert [example["label"] for example in examples] == labels.tolist()
+    with torch.no_grad():
+        guesses = make_demo.trained_nets()[0](normalise(test.data[indices])).argmax(dim=1)
+    assert 2 <= (guesses != labels).sum() <= 6
+
+
+# --- The same numbers as torch -------------------------------------------------------------------
+
+
+def test_log_probabilities_of_1000_digits(open_page, sample):
+    page = open_page()
+    for number, net in enumerate(make_demo.trained_nets()):
+        ours = page.evaluate(
+            """([number, text]) => {
+                const bytes = decodeBytes(text), read = [];
+                for (let at = 0; at < bytes.length; at += 784) {
+                    const input = inputOf(bytes.subarray(at, at + 784));
+                    read.push(logProbabilities(forward(networks[number], input)));
+                }
+                return read;
+            }""",
+            [number, encoded(sample)],
+        )
+        with torch.no_grad():
+            theirs = net(normalise(sample))
+        assert len(ours) == 1000
+        torch.testing.assert_close(torch.tensor(ours), theirs, rtol=0, atol=1e-4)
+
+
+def keep(outputs, module, inputs, output):
+    """Keep a module's output: a forward hook."""
+    outputs.append(output)
+
+
+def test_every_feature_map_of_20_digits(open_page, sample):
+    page = open_page()
+    for number, net in enumerate(make_demo.trained_nets()):
+        theirs = []
+        for module in net.modules():
+            silent = (nn.Dropout, nn.Identity, nn.ZeroPad2d)
+            if not any(module.children()) and not isinstance(module, silent):
+                module.register_forward_hook(partial(keep, theirs))
+        with torch.no_grad():
+            net(normalise(sample[:20]))
+        for digit in range(20):
+            sizes, text = page.evaluate(
+                """([number, text]) => {
+                    const outputs = forward(networks[number], inputOf(decodeBytes(text)));
+                    const buffers = outputs.map(({ values }) => new Uint8Array(values.buffer));
+                    const sizes = outputs.map(({ values }) => values.length);
+                    return [sizes, base64Url(buffers.flatMap((bytes) => [...bytes]))];
+                }""",
+                [number, encoded(sample[digit])],
+            )
+            values = torch.frombuffer(
+                bytearray(base64.urlsafe_b64decode(text + "==")), dtype=torch.float32
+            )
+            for ours, layer in zip(values.split(sizes), theirs, strict=True):
+                torch.testing.assert_close(ours, layer[digit].flatten(), rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_pixel_sees(open_page):
+    """NaN in one pixel of the image reaches all outputs that depend on it, and no other."""
+    page = open_page()
+    images = torch.zeros(784, 1, 28, 28)
+    images.view(784, 784).fill_diagonal_(torch.nan)
+    for number, net in enumerate(make_demo.trained_nets()):
+        outputs = []
+        for module in net.modules():
+            if isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)):
+                module.register_forward_hook(partial(keep, outputs))
+        with torch.no_grad():
+            net(images)
+        for column, output in enumerate(outputs):
+            size = output.shape[-1]
+            for y, x in {(0, 0), (size // 2, size // 3), (size - 1, size - 1)}:
+                reached = output[:, 0, y, x].isnan().view(28, 28)
+                rows, columns = reached.nonzero().unbind(dim=1)
+                corners = page.evaluate(
+                    """([number, place]) => {
+                        const input = inputOf(new Uint8Array(784));
+                        const outputs = forward(networks[number], input);
+                        return cornersOf(probe(networks[number], outputs, input, place).sees);
+                    }""",
+                    [number, {"column": column, "channel": 0, "y": y, "x": x}],
+                )
+                expected = [columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]
+                assert (corners[0], corners[2]) == tuple([int(n) for n in at] for at in expected)
+
+
+# --- The same image as predict.py ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])  # 25 drawings each
+def test_the_28x28_image_of_drawn_strokes(open_page, scheme):
+    page = open_page(**LAPTOP, color_scheme=scheme)
+    drawings = [written(hand, digit) for hand, digit in EVERY_DIGIT]
+    generator = np.random.default_rng(1)
+    for hand, digit in EVERY_DIGIT[:20]:  # squeezed, slanted and moved
+        form = np.diag(generator.uniform(0.5, 1.1, 2)) + np.diag(generator.uniform(-0.2, 0.2, 1), 1)
+        place = generator.uniform(45, 55, 2)
+        drawings.append([(stroke - 50) @ form + place for stroke in written(hand, digit)])
+    drawings = drawings[scheme == "dark" :: 2]
+    differences = []
+    for strokes in drawings:
+        units = [np.rint(stroke * 2.52).clip(0, 252).astype(int).tolist() for stroke in strokes]
+        seen, url = page.evaluate(
+            """(strokes) => {
+                drawing.strokes = strokes;
+                redraw();
+                frame();
+                return [Array.from(current.pixels), byId("drawing").toDataURL()];
+            }""",
+            units,
+        )
+        image = Image.open(io.BytesIO(base64.b64decode(url.split(",")[1])))
+        expected = predict.to_mnist(image).int()
+        differences.append((torch.tensor(seen).view(28, 28) - expected).abs().max().item())
+    assert max(differences) <= 4, differences
+
+
+# --- By hand -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("drawn", "options"), [(draw, LAPTOP), (draw_by_touch, PHONE)], ids=["mouse", "touch"]
+)
+def test_30_drawn_digits(open_page, drawn, options):
+    page = open_page(**options)
+    read = []
+    for hand, digit in EVERY_DIGIT:
+        page.evaluate("byId('clear').click()")
+        drawn(page, written(hand, digit))
+        read.append((hand, digit, answer(page)[0]))
+    wrong = [(hand, digit, first) for hand, digit, first in read if first != str(digit)]
+    assert len(wrong) <= 2, wrong
+
+
+def test_an_empty_paper_has_no_answer(open_page):
+    page = open_page()
+    assert page.inner_text("#prompt") == "draw a digit"
+    assert answer(page) == ("", [""] * 10)
+    draw(page, written("round", 3))
+    assert not page.is_visible("#prompt")
+    first, shares = answer(page)
+    assert first == "3"
+    shown = [float(re.search(r"[\d.]+", share).group()) for share in shares]
+    assert sum(shown) == pytest.approx(100, abs=1.1)
+    page.click("#clear")
+    assert answer(page) == ("", [""] * 10)
+    assert page.is_visible("#prompt")
+
+
+def test_undo_goes_back_a_stroke_at_a_time(open_page):
+    page = open_page()
+    seven = written("slanted", 7)
+    draw(page, seven[:1])
+    without_bar = page.evaluate("byId('drawing').toDataURL()"), answer(page)
+    draw(page, seven[1:])
+    with_bar = page.evaluate("byId('drawing').toDataURL()")
+    assert with_bar != without_bar[0]
+    page.click("#clear")
+    page.click("#undo")
+    settle(page)
+    assert page.evaluate("byId('drawing').toDataURL()") == with_bar
+    page.keyboard.press("Control+z")
+    settle(page)
+    assert (page.evaluate("byId('drawing').toDataURL()"), answer(page)) == without_bar
+    page.click("#undo")
+    assert answer(page) == ("", [""] * 10)
+    assert page.is_disabled("#undo")
+
+
+def test_a_link_carries_everything(open_page):
+    page = open_page()
+    page.click("#examples button:nth-child(3)")
+    draw(page, [np.array([[10, 10], [20, 15], [90, 80]])])
+    draw(page, written("round", 1))
+    page.click("#nets label:nth-of-type(2)")
+    page.locator("#right").fill("-3")
+    page.locator("#degrees").fill("12")
+    page.locator(".map").nth(9).focus()
+    page.keyboard.press("Space")
+    page.click("#share")
+    settle(page)
+    hash = page.evaluate("location.hash")
+    again = open_page(hash)
+    state = """(() => {
+        const { example, strokes, choices, off } = drawing;
+        return [example, strokes, choices, [...off], current.shares];
+    })()"""
+    settle(again)
+    assert again.evaluate(state) == page.evaluate(state)
+    assert answer(again) == answer(page)
+    assert len(page.evaluate("drawing.strokes")) == 2
+
+
+@pytest.mark.parametrize(
+    "hash",
+    [
+        "#strokes=%%%",
+        "#strokes=AAU",
+        "#strokes=__________",
+        "#example=99",
+        "#example=-1",
+        "#example=1.5",
+        "#example=constructor",
+        "#net=Net9&right=1e9&degrees=NaN",
+        "#off=99.99_0.0_x",
+        "#strokes",
+        "#&&==",
+    ],
+)
+def test_a_damaged_link_does_no_harm(open_page, hash):
+    page = open_page(hash)
+    page.click("#clear") if page.is_enabled("#clear") else None
+    draw(page, written("round", 0))
+    assert answer(page)[0] == "0"
+
+
+def test_a_channel_that_is_switched_off(open_page):
+    page = open_page()
+    draw(page, written("round", 2))
+    before = answer(page)
+    first = page.locator(".map[data-column='1']")
+    page.click("#clicks label:nth-of-type(2)")
+    for channel in (0, 5, 7):
+        first.nth(channel).click()
+    settle(page)
+    net = make_demo.trained_nets()[0]
+
+    def without(module, inputs, output):
+        output[:, [0, 5, 7]] = 0
+
+    net.features[1].register_forward_hook(without)
+    pixels = torch.tensor(page.evaluate("Array.from(current.pixels)"), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = net(normalise(pixels.view(1, 28, 28))).exp()[0]
+    shares = torch.tensor(page.evaluate("current.shares"))
+    torch.testing.assert_close(shares, expected, rtol=0, atol=1e-4)
+    assert page.inner_text("#remark") == f"with every channel: {before[0]}, {before[1][2]}"
+    assert page.evaluate("current.outputs[5].values.slice(0, 784).every((value) => value === 0)")
+    page.click("#all-on")
+    assert answer(page) == before
+
+
+def test_sliders_move_the_digit(open_page):
+    page = open_page()
+    page.click("#examples button:nth-child(2)")
+    settle(page)
+    seen = "Array.from(current.pixels)"
+    original = torch.tensor(page.evaluate(seen)).view(28, 28)
+    page.locator("#right").fill("3")
+    page.locator("#down").fill("-2")
+    settle(page)
+    shifted = torch.tensor(page.evaluate(seen)).view(28, 28)
+    assert torch.equal(shifted[:-2, 3:], original[2:, :-3])
+    assert not shifted[-2:].any() and not shifted[:, :3].any()
+    page.locator("#right").fill("0")
+    page.locator("#down").fill("0")
+    page.locator("#degrees").fill("20")
+    settle(page)
+    turned = page.evaluate(seen)
+    image = Image.fromarray(original.byte().numpy())
+    expected = image.rotate(-20, Image.Resampling.BILINEAR)  # PIL's angles are counterclockwise
+    difference = np.abs(np.array(turned).reshape(28, 28) - np.asarray(expected, dtype=int))
+    assert difference.max() <= 4
+    page.keyboard.press("Home")
+    page.locator("#degrees").fill("0")
+    settle(page)
+    assert page.evaluate(seen) == original.flatten().tolist()
+
+
+def test_the_networks_and_their_curves(open_page):
+    page = open_page()
+    page.click("#examples button:nth-child(4)")
+    page.wait_for_selector("#shifts polyline", state="attached")
+    label = page.evaluate("examples[3].label")
+    assert f"of {label} " in page.inner_text("#shifts-caption")
+    pixels = torch.tensor(page.evaluate("Array.from(examples[3].pixels)"), dtype=torch.uint8)
+    padded = torch.zeros(28, 36, dtype=torch.uint8)
+    padded[:, 4:-4] = pixels.view(28, 28)
+    shifted = torch.stack([padded[:, 4 - shift : 32 - shift] for shift in range(-4, 5)])
+    for number, net in enumerate(make_demo.trained_nets()):
+        with torch.no_grad():
+            expected = net(normalise(shifted)).exp()[:, label]
+        points = page.get_attribute(f"#shifts polyline.net{number}", "points").split()
+        shares = [(92 - float(point.split(",")[1])) / 80 for point in points]
+        torch.testing.assert_close(torch.tensor(shares), expected, rtol=0, atol=2e-3)
+        page.click(f"#nets label:nth-of-type({number + 1})")
+        settle(page)
+        with torch.no_grad():
+            expected = net(normalise(pixels.view(1, 28, 28))).exp()[0]
+        shares = torch.tensor(page.evaluate("current.shares"))
+        torch.testing.assert_close(shares, expected, rtol=0, atol=1e-4)
+        assert page.inner_text("#count") == f"{sum(p.numel() for p in net.parameters()):,}"
+
+
+def test_the_columns_are_the_tracer_s(open_page):
+    page = open_page()
+    for number, net in enumerate(make_demo.trained_nets()):
+        page.click(f"#nets label:nth-of-type({number + 1})")
+        heads = page.locator(".head").evaluate_all("(heads) => heads.map((head) => head.innerText)")
+        shown = [re.search(r"(\d+)\W(\d+)\W(\d+)\s+RF (\d+)", head).groups() for head in heads]
+        traced = {}
+        for layer in trace(net):  # the last layer of a row
+            row = tuple(layer.name.split(".")[:2])
+            traced[row] = (*layer.output_size, layer.receptive_field)
+        assert shown == [tuple(map(str, row)) for row in traced.values()]
+        assert page.locator(".map").count() == sum(row[2] for row in traced.values())
+
+
+def test_pointing_at_a_map_marks_what_it_sees(open_page):
+    page = open_page()
+    draw(page, written("round", 5))
+    page.locator(".map[data-column='5'][data-channel='3']").hover()
+    assert page.locator("#kernels .kernel").count() == 6  # the channels of the layer before
+    assert page.locator(".map.source").count() == 6
+    weight = make_demo.trained_nets()[0].features[5][0].weight[3, 0].detach().flatten()
+    colours = (
+        page.locator("#kernels .kernel")
+        .first.locator("i")
+        .evaluate_all("(cells) => cells.map((cell) => getComputedStyle(cell).backgroundColor)")
+    )
+    for colour, value in zip(colours, weight, strict=True):
+        red, _, blue = map(int, re.findall(r"\d+", colour))
+        assert (blue >= red) if value > 0 else (red >= blue)
+    xs, ys = zip(*field_of(page, "#seen-field"), strict=True)
+    assert (max(xs) - min(xs), max(ys) - min(ys)) == (12, 12)
+    assert len(field_of(page, "#field")) == 4
+    page.mouse.move(0, 0)
+    assert not field_of(page, "#field")
+
+
+def field_of(page, name):
+    """Return the corners of a marked receptive field."""
+    points = page.get_attribute(name, "points").split()
+    return [tuple(float(n) for n in point.split(",")) for point in points]
+
+
+def test_inside_a_map(open_page):
+    page = open_page()
+    page.click("#examples button:nth-child(1)")
+    page.locator(".map[data-column='6'][data-channel='2']").click(position={"x": 5, "y": 5})
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    y, x = page.evaluate("[pointed.y, pointed.x]")
+    features = make_demo.trained_nets()[0].features
+    with torch.no_grad():
+        images = torch.tensor(page.evaluate("Array.from(current.pixels)"), dtype=torch.uint8)
+        inputs = features[:6](normalise(images.view(1, 28, 28)))
+        values = [inputs]
+        for layer in features[6]:
+            values.append(layer(values[-1]))
+    window, kernel = inputs[0, :, y : y + 3, x : x + 3], features[6][0].weight[2]
+    results = [number(text) for text in texts(page, "#steps output")]
+    torch.testing.assert_close(
+        torch.tensor(results), torch.stack([v[0, 2, y, x] for v in values[1:]]), rtol=0, atol=6e-4
+    )
+    sums = [number(text) for text in texts(page, ".part output")]
+    expected = (window * kernel).sum(dim=(1, 2))
+    torch.testing.assert_close(torch.tensor(sums), expected, rtol=0, atol=6e-4)
+    shown = [number(text) for text in texts(page, ".numbers span")]
+    numbers = torch.stack([window.flatten(1), kernel.flatten(1)], dim=1).flatten()
+    torch.testing.assert_close(torch.tensor(shown), numbers, rtol=0, atol=6e-3)
+    page.click("#slide")
+    page.wait_for_function(f"pointed.x !== {x} || pointed.y !== {y}")
+    page.click("#channel-on")
+    settle(page)
+    assert page.locator(".map.off").count() == 1
+    page.keyboard.press("Escape")
+    assert not page.is_visible("#inside")
+
+
+def number(text):
+    """Return the number that the page shows, with or without an equals sign."""
+    return float(text.lstrip("= ").replace("\N{MINUS SIGN}", "-"))
+
+
+def texts(page, selector):
+    return page.locator(selector).all_inner_texts()
+
+
+# --- For people ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [LAPTOP, PHONE], ids=["laptop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_overflows(open_page, options, scheme):
+    page = open_page(**options, color_scheme=scheme)
+    width, height = options["viewport"].values()
+    for _ in range(2):
+        size = page.evaluate(
+            "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+        )
+        assert size[0] <= width
+        assert size[1] <= height or options is PHONE
+        outside = page.evaluate(
+            """(width) => [...document.querySelectorAll("main *, header *")].filter((element) => {
+                const box = element.getBoundingClientRect();
+                const clipped = element.closest(".hidden, svg, .sheet");
+                return box.width && !clipped && (box.left < -0.5 || box.right > width + 0.5);
+            }).map((element) => element.outerHTML.slice(0, 80))""",
+            width,
+        )
+        assert not outside
+        draw(page, written("round", 8))
+
+
+def test_sections_do_not_cover_one_another(open_page):
+    page = open_page()
+    draw(page, written("round", 8))
+    boxes = [page.locator(name).bounding_box() for name in ("#hand", "#layers", "#answer")]
+    for left, right in pairwise(boxes):
+        assert left["x"] + left["width"] <= right["x"]
+    columns = page.locator(".column").evaluate_all(
+        "(all) => all.map((one) => [one.getBoundingClientRect(), one.scrollWidth])"
+    )
+    for box, scroll_width in columns:
+        assert scroll_width <= box["width"] + 1
+        assert boxes[1]["x"] <= box["x"]
+        assert box["x"] + box["width"] <= boxes[1]["x"] + boxes[1]["width"] + 1
+
+
+def test_tab_reaches_every_control_and_each_has_a_name(open_page):
+    page = open_page()
+    page.click("#examples button:nth-child(1)")
+    page.click("#clicks label:nth-of-type(2)")
+    page.locator(".map").nth(3).click()  # so that no button is disabled
+    settle(page)
+    controls = page.evaluate(
+        """[...document.querySelectorAll("button, input, canvas[tabindex]")]
+            .filter((control) => !control.closest("dialog"))
+            .map((control) => control.id || control.value || control.ariaLabel)"""
+    )
+    page.evaluate("document.activeElement.blur()")
+    reached, nameless = set(), []
+    for _ in range(len(controls) + 5):
+        page.keyboard.press("Tab")
+        names = page.evaluate(
+            """(() => {
+                const control = document.activeElement;
+                const label = control.labels?.[0]?.innerText;
+                const name = control.ariaLabel || label || control.innerText;
+                return [control.id || control.value || control.ariaLabel, name, control.className];
+            })()"""
+        )
+        reached.add(names[0])
+        nameless += [names] if not names[1] else []
+        if names[2].startswith("map"):
+            reached.add("map")
+    unchecked = {"0", "1", "look", "switch"}  # arrow keys go through a group of radio buttons
+    assert set(controls) - reached <= unchecked
+    assert "map" in reached
+    assert not nameless
+
+
+def test_by_keyboard_alone(open_page):
+    page = open_page()
+    page.focus("#drawing")
+    for _ in range(10):
+        page.keyboard.press("ArrowUp")
+    page.keyboard.press("Space")
+    for _ in range(20):
+        page.keyboard.press("ArrowDown")
+    assert answer(page)[0] == "1"
+    page.locator(".map").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("[pointed.column, pointed.channel]") == [1, 1]
+    page.keyboard.press("Space")
+    settle(page)
+    assert page.locator(".map.off").count() == 1
+    page.keyboard.press("Enter")
+    assert page.is_visible("#inside")
+    page.keyboard.press("Escape")
+    assert page.evaluate("[pointed.column, pointed.channel]") == [1, 1]
+
+
+def test_the_theme_button(open_page):
+    page = open_page(**LAPTOP, color_scheme="light")
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(background)
+    page.click("#theme")
+    assert page.evaluate(background) != light
+    page.click("#theme")
+    assert page.evaluate(background) == light

@@ -1,0 +1,52 @@
+"""docs/records.md is what records.py makes of the results, and keeps its own rules."""
+
+import pytest
+import records
+import seeds
+from conftest import REPOSITORY
+
+TEXT = (REPOSITORY / "docs" / "records.md").read_text()
+
+
+def test_the_tables_are_those_of_the_results():
+    assert records.generated(TEXT) == TEXT
+
+
+@pytest.mark.parametrize("track", records.TRACKS, ids=lambda track: track.title)
+def test_every_record_keeps_the_rules(track):
+    newest = track.records[0]
+    results = records.runs(newest.sweep)
+    assert len(results) >= 10
+    for result in results:
+        settings = result["settings"]
+        assert (settings["split"], settings["training_images"]) == ("test", 60_000)
+        assert settings["parameters"] < 8_000
+        assert settings["epochs"] <= 15
+
+
+@pytest.mark.parametrize("track", records.TRACKS, ids=lambda track: track.title)
+def test_the_command_of_a_record_names_its_runs(track):
+    for record in track.records:
+        options = seeds.parse_arguments(record.options.split())
+        results = records.runs(record.sweep)
+        made = [result["settings"] for result in results]
+        assert [settings["seed"] for settings in made] == options.seeds
+        assert {settings["recipe"] for settings in made} == {options.recipe}
+        assert {settings["net"].lower() for settings in made} == {options.net}
+        assert {settings["epochs"] for settings in made} == {options.epochs}
+
+
+def test_a_row_by_hand(monkeypatch):
+    results = [
+        {
+            "settings": {"net": "Net5", "recipe": "best", "parameters": 7_216},
+            "history": {"test_accuracy": [99.0, accuracy], "seconds": [10.0, 10.0 + extra]},
+        }
+        for accuracy, extra in ((99.4, 0), (99.5, 2), (99.6, 4))
+    ]
+    monkeypatch.setattr(records, "runs", lambda sweep: results)
+    record = records.Record("any", "", "2026-01-02")
+    expected = "| Net5, `best` | 7,216 | 2 | 22 | 3 | 99.500 | 0.100 | 0.058 | 99.40 | 2026-01-02 |"
+    assert records.row(record) == expected
+    stopped = records.row(records.Record("any", "", "2026-01-02", epoch=1))
+    assert stopped.startswith("| Net5, `best` | 7,216 | 1 of 2 | 10 | 3 | 99.000 | 0.000 |")
