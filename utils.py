@@ -79,6 +79,9 @@ def get_device(name="auto"):
 # --- Training and testing: one pass over the images --------------------------------------------
 
 
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
 class Metrics(NamedTuple):
     """Mean loss over the images, and accuracy as a percentage."""
 
@@ -163,17 +166,15 @@ def check_batch(outputs, labels):
     n = labels.shape[0] if labels.dim() else 1
     if outputs.shape != (n, 10):
         raise ValueError(f"expected model outputs of shape ({n}, 10), got {tuple(outputs.shape)}")
-    whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
-    if not (
-        (labels.is_floating_point() and labels.shape == (n, 10)) or (whole and labels.dim() == 1)
-    ):
+    indices = labels.dim() == 1 and labels.dtype in INTEGERS
+    if not (indices or (labels.is_floating_point() and labels.shape == (n, 10))):
         raise ValueError(
             f"expected labels as class indices, integers ({n},), or class probabilities, floats "
             f"({n}, 10), got {labels.dtype} {tuple(labels.shape)}"
         )
     if outputs.dtype in (torch.float16, torch.bfloat16):
         outputs = outputs.float()
-    return outputs, labels.long() if whole else labels.to(outputs.dtype)
+    return outputs, labels.long() if indices else labels.to(outputs.dtype)
 
 
 def count_correct(outputs, labels):
@@ -318,13 +319,10 @@ def fit(
             progress=progress,
             leave=False,
         )
-        evaluated = {}
-        for name in ("test", "val"):
-            if loaders[f"{name}_loader"] is not None:
-                tested = model if averaged is None else averaged
-                evaluated[name] = test_model(
-                    tested, device, loaders[f"{name}_loader"], verbose=False
-                )
+        evaluated, tested = {}, model if averaged is None else averaged
+        for name, loader in (("test", test_loader), ("val", val_loader)):
+            if loader is not None:
+                evaluated[name] = test_model(tested, device, loader, verbose=False)
                 if not math.isfinite(evaluated[name].loss):
                     raise FloatingPointError(
                         f"the {name} loss is {evaluated[name].loss} after epoch {epoch}, at "
@@ -380,8 +378,6 @@ def data_loader(
     batch_size = check_integer("batch_size", batch_size, minimum=1)
     test_batch_size = check_integer("test_batch_size", test_batch_size, minimum=1)
     num_workers = check_integer("num_workers", num_workers, minimum=0)
-    if val_size is not None:
-        val_size = check_integer("val_size", val_size, minimum=1)
     for name, transform in (("train", train_transforms), ("test", test_transforms)):
         if not callable(transform):
             raise TypeError(f"expected {name}_transforms to be callable, got {transform!r}")
@@ -394,6 +390,7 @@ def data_loader(
     if val_size is None:
         test = load_mnist(found, train=False, transform=test_transforms)
     else:
+        val_size = check_integer("val_size", val_size, minimum=1)
         train, test = hold_out(train, val_size, seed)
         test.transform = test_transforms
 

@@ -88,14 +88,33 @@ def test_training_equals_a_loop_written_by_hand():
     assert accuracy == pytest.approx(100 * correct / 150)
 
 
+class FirstPixels(Linear):
+    """An image's first ten pixels as logits, which are known for every image."""
+
+    def forward(self, images):
+        return images[:, 0, 0, :10] if not self.training else super().forward(images)
+
+
 def test_evaluation_weighs_images_not_batches(capsys):
-    torch.manual_seed(0)
-    net, (images, labels) = networks.Net4(), tensors(150)
-    loss, accuracy = utils.test_model(net, "cpu", loader_of(150, 64))
-    outputs = net.eval()(images)
-    correct = (outputs.argmax(1) == labels).sum().item()
-    assert loss == pytest.approx(F.nll_loss(outputs, labels).item(), rel=1e-5)
+    images, _ = tensors(150)
+    labels = torch.randint(10, (150,), generator=torch.Generator().manual_seed(1))
+    images[torch.arange(130), 0, 0, labels[:130]] += 5  # 130 right, the last 20 by chance
+    loader = DataLoader(TensorDataset(images, labels), 64)
+    loss, accuracy = utils.test_model(FirstPixels(), "cpu", loader)
+    logits = images[:, 0, 0, :10].double()
+    right = logits[torch.arange(150), labels]
+    correct = (logits.argmax(1) == labels).sum().item()
+    assert 130 <= correct < 150
+    assert loss == pytest.approx((logits.exp().sum(1).log() - right).mean().item(), rel=1e-5)
     assert accuracy == pytest.approx(100 * correct / 150)
+    outputs, in_order = utils.predict(FirstPixels(), "cpu", loader)
+    assert torch.equal(outputs, images[:, 0, 0, :10])
+    assert torch.equal(in_order, labels)
+    net = FirstPixels()
+    history = utils.fit(net, "cpu", loader, loader, sgd(net), 1)  # as fit evaluates
+    assert (history.test_loss[0], history.test_accuracy[0]) == (loss, accuracy)
+    capsys.readouterr()
+    utils.test_model(net, "cpu", loader)
     assert capsys.readouterr().out == (
         f"Test set: Average loss: {loss:.4f}, Accuracy: {correct}/150 ({accuracy:.2f}%)\n"
     )
