@@ -1,4 +1,4 @@
-"""What a run checks before any work: integers, parts that belong together, schedules."""
+"""What a run checks: integers, labels, parts that belong together, schedules that reach its end."""
 
 import inspect
 import operator
@@ -8,6 +8,8 @@ from operator import length_hint
 import torch
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
+
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def check_integer(name, value, minimum, maximum=2**63 - 1):
@@ -26,6 +28,26 @@ def check_integer(name, value, minimum, maximum=2**63 - 1):
     if value > maximum:
         raise ValueError(f"expected {name} of at most {maximum}, got {value}")
     return value
+
+
+def check_batch(outputs, labels):
+    """Return outputs as float32 or wider, and integer labels as int64.
+
+    Raises ValueError unless outputs are (N, 10) and labels class indices (N,) or class
+    probabilities (N, 10).
+    """
+    n = labels.shape[0] if labels.dim() else 1
+    if outputs.shape != (n, 10):
+        raise ValueError(f"expected model outputs of shape ({n}, 10), got {tuple(outputs.shape)}")
+    indices = labels.dim() == 1 and labels.dtype in INTEGERS
+    if not (indices or (labels.is_floating_point() and labels.shape == (n, 10))):
+        raise ValueError(
+            f"expected labels as class indices, integers ({n},), or class probabilities, floats "
+            f"({n}, 10), got {labels.dtype} {tuple(labels.shape)}"
+        )
+    if outputs.dtype in (torch.float16, torch.bfloat16):
+        outputs = outputs.float()
+    return outputs, labels.long() if indices else labels.to(outputs.dtype)
 
 
 def check_optimizer(optimizer):

@@ -32,6 +32,7 @@ from checkpoints import (
     write_atomically,  # noqa: F401
 )
 from checks import (
+    check_batch,
     check_integer,
     check_optimizer,
     check_parts,
@@ -77,9 +78,6 @@ def get_device(name="auto"):
 
 
 # --- Training and testing: one pass over the images --------------------------------------------
-
-
-INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 class Metrics(NamedTuple):
@@ -155,26 +153,6 @@ def describe(bar, title, batches, metrics):
     bar.set_description(
         f"{title} Loss={metrics.loss:.4f} Batch_id={batches - 1} Accuracy={metrics.accuracy:.2f}"
     )
-
-
-def check_batch(outputs, labels):
-    """Return outputs as float32 or wider, and integer labels as int64.
-
-    Raises ValueError unless outputs are (N, 10) and labels class indices (N,) or class
-    probabilities (N, 10).
-    """
-    n = labels.shape[0] if labels.dim() else 1
-    if outputs.shape != (n, 10):
-        raise ValueError(f"expected model outputs of shape ({n}, 10), got {tuple(outputs.shape)}")
-    indices = labels.dim() == 1 and labels.dtype in INTEGERS
-    if not (indices or (labels.is_floating_point() and labels.shape == (n, 10))):
-        raise ValueError(
-            f"expected labels as class indices, integers ({n},), or class probabilities, floats "
-            f"({n}, 10), got {labels.dtype} {tuple(labels.shape)}"
-        )
-    if outputs.dtype in (torch.float16, torch.bfloat16):
-        outputs = outputs.float()
-    return outputs, labels.long() if indices else labels.to(outputs.dtype)
 
 
 def count_correct(outputs, labels):
@@ -378,6 +356,8 @@ def data_loader(
     batch_size = check_integer("batch_size", batch_size, minimum=1)
     test_batch_size = check_integer("test_batch_size", test_batch_size, minimum=1)
     num_workers = check_integer("num_workers", num_workers, minimum=0)
+    if val_size is not None:
+        val_size = check_integer("val_size", val_size, minimum=1)
     for name, transform in (("train", train_transforms), ("test", test_transforms)):
         if not callable(transform):
             raise TypeError(f"expected {name}_transforms to be callable, got {transform!r}")
@@ -390,7 +370,6 @@ def data_loader(
     if val_size is None:
         test = load_mnist(found, train=False, transform=test_transforms)
     else:
-        val_size = check_integer("val_size", val_size, minimum=1)
         train, test = hold_out(train, val_size, seed)
         test.transform = test_transforms
 
