@@ -22,13 +22,13 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
-from torchvision import datasets
 from tqdm.auto import tqdm
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 import utils  # noqa: E402
+from mnist import load_mnist  # noqa: E402
 from model import Net4, Net5  # noqa: E402
 from options import OneLineParser  # noqa: E402
 from recipes import plateau  # noqa: E402
@@ -67,7 +67,7 @@ def our_loader(found, device):
 
 def standard_loader(found, device, workers):
     """Return the tutorials' training loader."""
-    dataset = datasets.MNIST(found.root, train=True, transform=plateau().train_transforms)
+    dataset = load_mnist(found, train=True, transform=plateau().train_transforms)
     on_cuda = torch.device(device).type == "cuda"
     return DataLoader(dataset, BATCH_SIZE, shuffle=True, num_workers=workers, pin_memory=on_cuda)
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from seeds import HERE, first_at
 from speed import standard_epoch, standard_loader
 from torch.utils.data import DataLoader
-from torchvision import datasets
 
 import utils
 from experiments import prepare
+from mnist import load_mnist
 from model import Net4, Net5
 from options import OneLineParser
 from recipes import RECIPES, plateau
@@ -59,7 +59,7 @@ def standard(found, device, seed, epochs, workers):
     utils.set_seed(seed)
     recipe = plateau()
     train_loader = standard_loader(found, device, workers)
-    test = datasets.MNIST(found.root, train=False, transform=recipe.test_transforms)
+    test = load_mnist(found, train=False, transform=recipe.test_transforms)
     test_loader = DataLoader(test, recipe.batch_size, num_workers=workers)
     net = Net4().to(device)
     optimizer = recipe.optimizer(net.parameters())
