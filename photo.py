@@ -343,12 +343,15 @@ def stands_on_paper(part, signal, rise):
     return np.mean(signal[place][around] < ink - 0.5 * height) > 0.5
 
 
-def is_ink(part, contrast, side):
+def is_ink(part, contrast, rise, side):
     """Say whether a part has the edges of ink; a shadow fades over its whole width.
 
     What touches the picture's border, where the paper is known worst, has to be large and dark.
     """
-    if any(part.touched) and (part.contrast < 0.5 or part.size < 0.1 * side):
+    faint = np.median(rise[part.place][part.mask]) < 0.7  # as shadows are, that halve the light
+    if any(part.touched) and (faint or part.size < 0.1 * side):
+        return False
+    if faint and part.area < 3 * part.thick**2:
         return False
     rows, columns = np.gradient(np.pad(contrast[part.place], 1, mode="edge"))
     edge = part.mask & ~ndimage.binary_erosion(part.mask, EVERYWHERE)
@@ -372,7 +375,7 @@ def search(signal, width, darker, floor):
         digits = [
             group
             for group in digits
-            if is_ink(group[0], contrast, max(signal.shape))
+            if is_ink(group[0], contrast, rise, max(signal.shape))
             and stands_on_paper(group[0], signal, rise)
         ]
         if digits and (best is None or Search(digits, lines, contrast).score > 1.15 * best.score):
