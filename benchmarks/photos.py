@@ -41,7 +41,7 @@ WHITE, GREY, BLACK, BLUE = (235, 232, 225), (200, 200, 196), (45, 45, 60), (40, 
 
 
 def enlarged(digit, size, low=0.35, high=0.55):
-    """Enlarge one of MNIST's digits; `low` and `high` set how wide and how sharp its strokes are."""
+    """Enlarge one of MNIST's digits; `low` and `high` set the width and edges of its strokes."""
     large = Image.fromarray(digit).resize((size, size), Image.Resampling.BICUBIC)
     return np.clip((np.asarray(large, dtype=float) / 255 - low) / (high - low), 0, 1)
 
