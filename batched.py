@@ -492,8 +492,13 @@ class DeviceLoader:
             self.steps = []
         self._parts, self._versions = parts, versions
 
-    def __getstate__(self):  # steps can't be pickled, and are read again
-        return self.__dict__ | {"steps": [], "images": None, "labels": None, "_parts": []}
+    def __getstate__(self):  # without the steps, which can't be pickled and are read again
+        missing = {"steps": [], "images": None, "labels": None, "_parts": []}
+        return self.__dict__ | missing | {"generator": self.generator.get_state()}
+
+    def __setstate__(self, state):
+        self.__dict__ |= state | {"generator": torch.Generator()}
+        self.generator.set_state(state["generator"])
 
     def __len__(self):
         self._refresh()

@@ -6,6 +6,7 @@ import io
 import os
 import random
 import re
+import tempfile
 from dataclasses import asdict, dataclass
 from numbers import Integral, Real
 from operator import length_hint
@@ -18,6 +19,7 @@ KEYS = {
     *("parts", "generators", "python_random", "torch_random", "cuda_random"),
     *("history", "settings"),
 }
+GROUP = " of parameter group "  # in the names of settings
 SCHEDULE_CONSTANTS = (  # of torch's schedulers: how they were constructed, not where they stand
     *("mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lrs", "eps"),
     *("total_steps", "T_max", "T_0", "T_mult", "eta_min", "gamma", "step_size", "milestones"),
@@ -54,20 +56,17 @@ class RunState:
 
         Raises TypeError for a generator of another library, whose state would be lost.
         """
-        found, owners = {}, [item for item in self.loaders.items() if item[1] is not None]
-        for name, owner in owners:  # grows as it goes
-            for attribute, value in getattr(owner, "__dict__", {}).items():
-                place = f"{name}.{attribute}"
+        found = {}
+        for place, part in loader_parts(self.loaders):
+            for name, value in getattr(part, "__dict__", {}).items():
                 if isinstance(value, torch.Generator):
-                    found[place] = value
-                elif attribute in ("sampler", "batch_sampler", "dataset"):
-                    owners.append((place, value))
+                    found[f"{place}.{name}"] = value
                 elif isinstance(value, random.Random) or (
                     type(value).__module__.startswith("numpy.random")
                 ):
                     raise TypeError(
-                        f"expected {place} as a torch.Generator, whose state a checkpoint can "
-                        f"hold, got {value!r}"
+                        f"expected {place}.{name} as a torch.Generator, whose state a checkpoint "
+                        f"can hold, got {value!r}"
                     )
         return found
 
@@ -85,8 +84,11 @@ class RunState:
             "history": asdict(self.history),
         }
 
-    def restore(self, saved, settings, epochs):
-        """Take over a saved state; ValueError, with nothing changed, if it is of another run."""
+    def restore(self, saved, settings, epochs, check):
+        """Take over a saved state, then call `check`.
+
+        Raises ValueError, with nothing changed, for a state of another run or if `check` does.
+        """
         before = copy.deepcopy(plain(self.collect()))
         problems = differences(before, saved, settings)
         done = len(saved["history"]["train_loss"])
@@ -96,9 +98,10 @@ class RunState:
             raise ValueError("this checkpoint is of another run: " + "; ".join(problems))
         try:
             self.load(saved)
+            check()
         except Exception as error:  # whatever a part's load_state_dict raises
             self.load(before)
-            raise ValueError(f"this checkpoint is of another run: {error}") from error
+            raise ValueError(f"this checkpoint does not fit: {error}") from error
 
     def load(self, state):
         """Load what `collect` returned."""
@@ -113,13 +116,28 @@ class RunState:
         vars(self.history).update(state["history"])
 
 
+def loader_parts(owner, place=""):
+    """Yield a loader, or a dict of loaders, and all samplers and datasets in it, with their names.
+
+    Recurses into what BatchSampler, Subset, ConcatDataset and the like hold.
+    """
+    if isinstance(owner, (dict, list, tuple)):
+        inside = owner.items() if isinstance(owner, dict) else enumerate(owner)
+    else:
+        yield place, owner
+        names = ("loader", "sampler", "batch_sampler", "dataset", "datasets")
+        held = getattr(owner, "__dict__", {})
+        inside = [(f".{name}", held[name]) for name in names if name in held]
+    for name, part in inside:
+        yield from loader_parts(part, f"{place}{name}")
+
+
 def differences(mine, saved, settings):
     """Return what tells a run from a saved one, a sentence each."""
     then = saved["settings"]
-    rates = [group["lr"] for group in saved["parts"].get("optimizer", {}).get("param_groups", [])]
     compared = [(name, settings.get(name), then.get(name)) for name in settings | then]
-    if settings["learning_rates"] == rates:  # the same objects, somewhat trained
-        compared = [row for row in compared if row[0] != "learning_rates"]
+    if has_moved(mine["parts"].get("scheduler", {})):  # the same objects, partly trained
+        compared = [row for row in compared if GROUP not in row[0]]
     compared += [
         (name, sorted(mine[name]), sorted(saved[name])) for name in ("parts", "generators")
     ]
@@ -135,6 +153,12 @@ def differences(mine, saved, settings):
     ]
 
 
+def has_moved(state):
+    """Return whether a scheduler's state_dict is of one that has stepped, or one in it."""
+    nested = state.get("_schedulers", [])
+    return state.get("last_epoch", 0) > 0 or any(has_moved(each) for each in nested)
+
+
 def schedule_constants(state, prefix=""):
     """Return the constants in a scheduler's state_dict, by name, nested schedulers included."""
     constants = {prefix + name: state[name] for name in SCHEDULE_CONSTANTS if name in state}
@@ -147,16 +171,12 @@ def run_settings(state, loss_function, step=None):
     """Return what tells one run from another, as plain values."""
     loader, model = state.loaders["train_loader"], state.parts()["model"]
     dataset, sampler = getattr(loader, "dataset", None), getattr(loader, "sampler", None)
-    groups = state.optimizer.param_groups
     settings = {
         "model": type(model).__name__,
         "layers": str(model),
         "averaged": state.averaged is not None,
         "evaluated_on": [name for name, loader in state.loaders.items() if loader is not None][1:],
         "optimizer": f"{type(state.optimizer).__name__} {state.optimizer.defaults}",
-        "learning_rates": [float(group.get("initial_lr", group["lr"])) for group in groups],
-        "weight_decays": [float(group.get("weight_decay", 0)) for group in groups],
-        "group_sizes": [len(group["params"]) for group in groups],
         "scheduler": type(state.scheduler).__name__,
         "step": step,
         "loss_function": getattr(loss_function, "__qualname__", repr(loss_function)),
@@ -167,6 +187,10 @@ def run_settings(state, loss_function, step=None):
         "images": length_hint(dataset),
         "transforms": str(getattr(dataset, "transform", None)),
     }
+    for k, group in enumerate(state.optimizer.param_groups):
+        lr = float(group.get("initial_lr", group["lr"]))  # that before the schedule
+        values = group | {"params": len(group["params"]), "lr": lr, "initial_lr": lr}
+        settings |= {f"{name}{GROUP}{k}": str(value) for name, value in values.items()}
     return {
         name: re.sub(r" at 0x\w+", "", value) if isinstance(value, str) else value
         for name, value in settings.items()
@@ -188,6 +212,13 @@ def plain(value, name="checkpoint"):
     raise TypeError(f"expected numbers, strings and tensors for a checkpoint, {name} is {value!r}")
 
 
+def file_path(path):
+    """Return a path with ~ expanded; ValueError for an empty one."""
+    if not str(path):
+        raise ValueError("expected a path, got ''")
+    return Path(path).expanduser()
+
+
 def checkpoint_bytes(state):
     """Return a state as the bytes of a checkpoint, followed by their SHA-256."""
     buffer = io.BytesIO()
@@ -200,8 +231,11 @@ def check_checkpoint(path, resume, state):
     checkpoint_bytes(state)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"expected a folder for {path.name}, there is no {path.parent}")
+    if path.is_dir():
+        raise IsADirectoryError(f"expected a file for the checkpoint, got the folder {path}")
     if path.exists() and not resume:
         raise FileExistsError(f"{path} holds a run: resume it, or choose another file")
+    tempfile.TemporaryFile(dir=path.parent).close()  # OSError where nothing can be written
 
 
 def save_checkpoint(path, state):
@@ -211,7 +245,7 @@ def save_checkpoint(path, state):
 
 def load_checkpoint(path):
     """Read what `save_checkpoint` wrote; ValueError for anything else. Runs no code in the file."""
-    path = Path(path).expanduser()
+    path = file_path(path)
     content = path.read_bytes()
     payload, digest = content[:-32], content[-32:]
     if hashlib.sha256(payload).digest() != digest:
@@ -239,7 +273,7 @@ def tested_weights(state):
 
 def write_atomically(path, content):
     """Write bytes to a file so that a crash at any instant leaves the old content or the new."""
-    path = Path(path).expanduser()
+    path = file_path(path)
     temporary = path.with_name(path.name + ".tmp")
     try:
         with open(temporary, "wb") as file:

@@ -2,9 +2,8 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
-from checkpoints import write_atomically
+from checkpoints import file_path, write_atomically
 
 
 @dataclass
@@ -63,20 +62,21 @@ class History:
     @classmethod
     def load(cls, path):
         """Read what `save` wrote."""
-        return cls(**json.loads(Path(path).expanduser().read_text()))
+        return cls(**json.loads(file_path(path).read_text()))
 
 
 def epoch_line(history, epochs):
-    """Return the line that an epoch prints, of at most 80 columns."""
+    """Return the line that an epoch prints, of at most 80 columns; seconds only for full MNIST."""
 
-    def part(name, digits=4):
+    def part(name):
         loss, accuracy = (getattr(history, f"{name}_{what}")[-1] for what in ("loss", "accuracy"))
-        return f"{name} {loss:.{digits}f} {accuracy:.2f}%"
+        return f"{name} {loss:.{4 if loss < 10 else 0}f} {accuracy:.2f}%"
 
     mark = " (sample)" if history.source == "sample" else ""
     line = f"Epoch {len(history):2}/{epochs}: "
     if history.val_loss and history.test_loss:
-        return line + ", ".join(part(name, 3) for name in ("train", "val", "test")) + mark
-    name = "test" if history.test_loss else "val"
-    rate, seconds = history.learning_rate[-1], history.seconds[-1]
-    return line + f"{part('train')}, {part(name)}{mark}, lr {rate:.2g}, {seconds:.0f} s"
+        train = f"train {history.train_accuracy[-1]:.2f}%"
+        return f"{line}{train}, {part('val')}, {part('test')}{mark}"
+    line += f"{part('train')}, {part('test' if history.test_loss else 'val')}{mark}"
+    line += f", lr {history.learning_rate[-1]:.2g}"
+    return line if mark else f"{line}, {history.seconds[-1]:.0f} s"

@@ -6,6 +6,7 @@ receptive field: the side in pixels of the input window that one output depends 
 """
 
 from functools import partial
+from numbers import Integral
 
 import torch
 from torch import fx, nn
@@ -55,7 +56,7 @@ def check_images(images):
 
 def check_width(width):
     """Raise TypeError or ValueError unless width is an integer of at least 2."""
-    if not isinstance(width, int) or isinstance(width, bool):
+    if not isinstance(width, Integral) or isinstance(width, bool):
         raise TypeError(f"expected width as an integer, got {width!r}")
     if width < 2:
         raise ValueError(f"expected width of at least 2, got {width}")

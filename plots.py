@@ -11,7 +11,6 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
-from matplotlib.transforms import Bbox
 from torch import nn
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#5f5f5f"
@@ -530,101 +529,3 @@ def plot_experiments(experiments, title=None):
     if title:
         axes.set_title(title)
     return figure
-
-
-@styled
-def plot_accuracy_against_parameters(ours, peers, title=None, limit=8_000):
-    """Plot test accuracy against the number of parameters, on a logarithmic scale.
-
-    `ours` holds (name, parameters, accuracies over seeds in per cent), `peers` holds (name,
-    parameters, accuracy). Of ours, a large point is the mean and the small ones are the seeds. The
-    box of at least 99.4 % with fewer than `limit` parameters is shaded.
-    """
-    figure = new_figure(12, 7.5)
-    axes = figure.subplots()
-    means = [(name, size, sum(each) / len(each), len(each)) for name, size, each in ours]
-    sizes = [size for _, size, _ in (*ours, *peers)]
-    values = [*(value for *_, each in ours for value in each), *(value for *_, value in peers)]
-    axes.set_xlim(min(sizes) / 2, max(sizes) * 2)
-    axes.set_ylim(min(values) - 0.06, max(values) + 0.06)
-    left, bottom = min(sizes) / 2, TARGET
-    shade = {"color": GREEN, "alpha": 0.1, "linewidth": 0, "zorder": 0}
-    box = Rectangle((left, bottom), limit - left, max(values) + 0.06 - bottom, **shade)
-    box.set_label(f"the exercise: at least {TARGET} % with fewer than {limit:,} parameters")
-    axes.add_patch(box)
-    for _, size, each in ours:
-        axes.plot([size] * len(each), each, "o", color=BLUE, alpha=0.35, markersize=4)
-    axes.plot(
-        [size for _, size, _, _ in means],
-        [mean for _, _, mean, _ in means],
-        "o",
-        color=BLUE,
-        markersize=9,
-        label="ours after the last epoch: mean, and every seed",
-    )
-    axes.plot(
-        [size for _, size, _ in peers],
-        [value for _, _, value in peers],
-        "X",
-        color=ORANGE,
-        markersize=8,
-        label="published by others",
-    )
-    log_scale(axes.xaxis, subs=(1, 3), form="{x:,.0f}")
-    axes.set_xlabel("parameters")
-    axes.set_ylabel("test accuracy (%)")
-    figure.legend(loc="outside lower center", ncols=3)
-    tidy(axes, grid=None)
-    if title:
-        axes.set_title(title)
-    texts = [
-        (f"{name}\n{mean:.2f}, {seeds} seed{'s' * (seeds > 1)}", size, mean, BLUE)
-        for name, size, mean, seeds in means
-    ]
-    texts += [(f"{name}\n{value:.2f}", size, value, ORANGE) for name, size, value in peers]
-    points = [(size, value) for _, size, each in ours for value in each]
-    points += [(size, value) for _, size, value, _ in texts]
-    place_labels(axes, texts, points, edges=[((left, bottom), (limit, axes.get_ylim()[1]))])
-    return figure
-
-
-def place_labels(axes, texts, points, edges=()):
-    """Write (text, x, y, colour) beside their points, so that nothing lies over anything else.
-
-    Each label goes to the nearest free place around its point, with a line to it where it is not
-    next to it. `points` (x, y) are kept free, and so are the lower and the right edge of boxes,
-    ((left, bottom), (right, top)).
-    """
-    axes.figure.draw_without_rendering()  # the layout has to be known
-    to_pixels, to_data = axes.transData.transform, axes.transData.inverted().transform
-    unit = axes.figure.dpi / 72
-    taken = [Bbox([spot, spot]).padded(6 * unit) for spot in to_pixels(points)]
-    for (left, bottom), (right, top) in map(to_pixels, edges):
-        taken.append(Bbox([[left, bottom], [right, bottom]]).padded(unit))
-        taken.append(Bbox([[right, bottom], [right, top]]).padded(unit))
-    labels, inside = [], axes.get_window_extent()
-    for text, x, y, colour in sorted(texts, key=lambda each: -each[2]):
-        label = axes.annotate(text, (x, y), color=colour, size=SMALL, ha="center", va="center")
-        label.set_in_layout(False)
-        size, point = label.get_window_extent().size + 2 * unit, to_pixels((x, y))
-        for place, line in places_around(point, size, unit):
-            contained = (inside.min <= place.min).all() and (place.max <= inside.max).all()
-            crossed = any(other.contains(*spot) for other in labels for spot in line)
-            if contained and not crossed and not place.count_overlaps(taken + labels):
-                break
-        labels.append(place)
-        taken += [Bbox([spot, spot]).padded(unit) for spot in line[2:]]
-        label.set_position(to_data((place.min + place.max) / 2))
-        if np.linalg.norm(line[-1] - point) > 14 * unit:
-            style = {"color": colour, "linewidth": 0.8, "alpha": 0.7, "zorder": 1}
-            axes.plot(*to_data(line[[0, -1]]).T, **style)
-
-
-def places_around(point, size, unit):
-    """Yield Bboxes of a size around a point, the near ones first, and the line to each, (20, 2)."""
-    for distance in range(7, 300, 5):
-        for angle in np.linspace(0, 2 * np.pi, 32, endpoint=False):
-            direction = np.array([np.cos(angle), np.sin(angle)])
-            centre = point + direction * (distance * unit + size / 2)
-            place = Bbox([centre - size / 2, centre + size / 2])
-            yield place, np.linspace(point, np.clip(point, place.min, place.max), 20)

@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -68,7 +67,6 @@ def run_folder(options):
             name = options.out or first
             raise FileNotFoundError(f"nothing to resume: there is no {name / 'checkpoint.pt'}")
         utils.load_checkpoint(held[-1] / "checkpoint.pt")
-        tempfile.TemporaryFile(dir=held[-1]).close()
         return held[-1]
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)

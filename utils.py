@@ -12,11 +12,9 @@ import sys
 import time
 import warnings
 from operator import length_hint
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -25,7 +23,9 @@ from batched import DeviceLoader, UnbatchableError
 from checkpoints import (
     RunState,
     check_checkpoint,
+    file_path,
     load_checkpoint,
+    loader_parts,
     run_settings,
     save_checkpoint,
     tested_weights,  # noqa: F401
@@ -111,9 +111,9 @@ def train_model(
     TypeError for an optimizer whose step needs a closure.
     """
     check_optimizer(optimizer)
-    for sampler in (getattr(train_loader, name, None) for name in ("sampler", "batch_sampler")):
-        if hasattr(sampler, "set_epoch"):  # DistributedSampler: another order each epoch
-            sampler.set_epoch(epoch)
+    for _, part in loader_parts(train_loader):
+        if hasattr(part, "set_epoch"):  # DistributedSampler: another order each epoch
+            part.set_epoch(epoch)
     if progress is None:
         progress = sys.stderr.isatty() or "ipykernel" in sys.modules
     model.train()
@@ -160,7 +160,7 @@ def check_batch(outputs, labels):
     Raises ValueError unless outputs are (N, 10) and labels class indices (N,) or class
     probabilities (N, 10).
     """
-    n = len(labels)
+    n = labels.shape[0] if labels.dim() else 1
     if outputs.shape != (n, 10):
         raise ValueError(f"expected model outputs of shape ({n}, 10), got {tuple(outputs.shape)}")
     whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
@@ -287,18 +287,22 @@ def fit(
     epochs = check_run(epochs, loaders, history)
     check_parts(model, optimizer, averaged, scheduler)
     step = scheduler_step(scheduler, step)
-    history.source = source_of(train_loader)
     state = RunState(model, averaged, optimizer, scheduler, loaders, history)
+
+    def check_rest():
+        steps_per_epoch = length_hint(train_loader) if step == "batch" else 1
+        check_schedule(scheduler, (epochs - len(history)) * steps_per_epoch)
+
     if checkpoint is not None:
-        checkpoint = Path(checkpoint).expanduser()
+        checkpoint = file_path(checkpoint)
         settings = run_settings(state, loss_function, step) | (settings or {})
         check_checkpoint(checkpoint, resume, state.collect() | {"settings": settings})
         if checkpoint.exists():
-            state.restore(load_checkpoint(checkpoint), settings, epochs)
+            state.restore(load_checkpoint(checkpoint), settings, epochs, check_rest)
     elif resume:
         raise ValueError("expected a checkpoint file to resume from, got checkpoint=None")
-    remaining = epochs - len(history)
-    check_schedule(scheduler, remaining * (length_hint(train_loader) if step == "batch" else 1))
+    check_rest()
+    history.source = source_of(train_loader)
 
     for epoch in range(len(history) + 1, epochs + 1):
         start, learning_rate = time.perf_counter(), float(optimizer.param_groups[0]["lr"])
@@ -434,22 +438,24 @@ def modelsummary(model):
     """Print torchsummary's table of a model for a (1, 28, 28) input.
 
     Works on a float32 copy on the CPU, because torchsummary runs it in training mode. A layer that
-    is used several times has its parameters counted at the first use only.
+    is used several times gets a row for each use, its parameters counted in the first.
     """
     import torchsummary  # here, because nothing else needs it
 
-    model, seen = copy.deepcopy(model).cpu().float(), set()
-    for parent in list(model.modules()):
-        for name, layer in list(parent.named_children()):
-            if layer in seen and not any(layer.children()):
-                setattr(parent, name, shared_layer(layer))
-            seen.add(layer)
+    model, used = copy.deepcopy(model).cpu().float(), {}
+
+    def before(layer, inputs):
+        for name, parameter in used.get(layer, {}).items():
+            layer.register_parameter(name, parameter)
+
+    def after(layer, inputs, output):  # before torchsummary's own hook, which counts parameters
+        for name in used.get(layer, {}):
+            delattr(layer, name)
+        used.setdefault(layer, dict(layer.named_parameters(recurse=False)))
+
+    for layer in model.modules():
+        layer.register_forward_pre_hook(before)
+        layer.register_forward_hook(after)
+    model.apply = lambda function: [function(layer) for layer in model.modules()]  # once for each
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torchsummary.summary(model, (1, 28, 28), device="cpu")
-
-
-def shared_layer(layer):
-    """Return a module without parameters that applies a layer registered elsewhere."""
-    repeat = type(f"{type(layer).__name__} (again)", (nn.Module,), {})()
-    repeat.forward = layer.forward
-    return repeat

@@ -48,6 +48,8 @@ NET4_BEST = Record(
 )
 EXERCISE = Record("net4-plateau", "--net net4 --recipe plateau --seeds 1-5", "2026-11-23")
 WIDTH_8 = Record("net5-width8-best", "--net net5 --width 8 --recipe best --seeds 1-5", "2026-11-25")
+QUICK = Record("net5-quick", "--net net5 --recipe quick --epochs 3 --seeds 1-20", "2026-11-25")
+SMALL = Record("net6-small", "--net net6 --recipe small --seeds 1-10", "2026-11-25")
 TRACKS = (
     Track(
         "Fewest epochs to 99.0 %, fewer than 8,000 parameters",
@@ -55,7 +57,7 @@ TRACKS = (
     ),
     Track(
         "Fewest epochs to 99.4 %, fewer than 8,000 parameters",
-        (replace(BEST, epoch=4), replace(NET4_BEST, epoch=7)),
+        (QUICK, replace(BEST, epoch=4), replace(NET4_BEST, epoch=7)),
     ),
     Track(
         "Fewest epochs to 99.5 %, fewer than 8,000 parameters",
@@ -67,7 +69,7 @@ TRACKS = (
     ),
     Track(
         "Fewest parameters to 99.4 % in 15 epochs",
-        (WIDTH_8, BEST),
+        (SMALL, WIDTH_8, BEST),
     ),
 )
 

@@ -1,12 +1,11 @@
 """Ship the weights of a finished run: weights/NAME.pt, and its entry in weights/metadata.json.
 
-    python benchmarks/ship_weights.py net5 --root FOLDER
-    python benchmarks/ship_weights.py net4 --checkpoint runs/sweeps/net4-dropout0-best/seed-1.pt \\
-        --dropout 0 --root FOLDER
+    python benchmarks/ship_weights.py net4 runs/sweeps/net4-dropout0-best/seed-1.pt --dropout 0
+    python benchmarks/ship_weights.py net5 runs/sweeps/net5-best/seed-1.pt
+    python benchmarks/ship_weights.py net6 runs/sweeps/net6-small/seed-1.pt
 
-By default the checkpoint is that of seed 1 in seeds.py's sweep NAME-best. The run trained on all
-60,000 images with a seed fixed beforehand, so nothing was chosen. Its weights are tested again
-here, and have to reach what the run itself reached.
+The checkpoint is that of a run of seeds.py on all 60,000 images with a seed fixed beforehand, so
+nothing was chosen. The weights are tested again here, and have to reach what the run reached.
 """
 
 import hashlib
@@ -17,7 +16,7 @@ import sys
 from pathlib import Path
 
 import torch
-from seeds import HERE, STATES
+from seeds import HERE
 
 import utils
 from options import OneLineParser
@@ -67,7 +66,7 @@ def main(arguments=None):
     parser = OneLineParser(description="Ship the weights of a finished run.")
     option = parser.option
     option("name", "of the network, and of its weights", choices=NETS)
-    option("--checkpoint", "of the run (default: seed 1 of the sweep NAME-best)", type=Path)
+    option("checkpoint", "of the run", type=Path)
     option("--width", "as the run's", type=int)
     option("--dropout", "as the run's", type=float)
     parser.data_options(source="full")
@@ -75,8 +74,7 @@ def main(arguments=None):
     given = {"width": options.width, "dropout": options.dropout}
     given = {name: value for name, value in given.items() if value is not None}
     try:
-        path = options.checkpoint or STATES / f"{options.name}-best" / "seed-1.pt"
-        checkpoint = utils.load_checkpoint(path)
+        checkpoint = utils.load_checkpoint(options.checkpoint)
         recipe = RECIPES[checkpoint["settings"]["recipe"]]()
         loader = utils.data_loader(
             recipe.train_transforms,

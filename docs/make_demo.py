@@ -36,11 +36,7 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 
 def trained_nets():
     """Return the networks of the page, on the CPU, in eval mode; the first is shown first."""
-    net5 = hubconf.net5(pretrained=True)
-    values = [v for name, v in net5.state_dict().items() if not name.endswith(".weights")]
-    net4 = hubconf.net4()
-    net4.load_state_dict(dict(zip(net4.state_dict(), values, strict=True)))
-    return [net5, net4.eval()]
+    return [hubconf.net5(pretrained=True), hubconf.net4(pretrained=True)]
 
 
 class Numbers:

@@ -532,6 +532,12 @@ def test_a_running_iteration_is_left_as_it_was(digits):
         assert torch.equal(whole, torch.cat(parts))
 
 
+def test_reading_a_dataset_draws_nothing(digits):
+    before = torch.get_rng_state()
+    batched.DeviceLoader(digits(EVERYTHING), 64, generator=torch.Generator())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_an_unchanged_dataset_is_read_once(digits):
     loader = batched.DeviceLoader(digits(), 64)
     images = loader.images
@@ -809,12 +815,13 @@ def test_every_image_has_draws_of_its_own(transform):
     assert len(images.flatten(1).unique(dim=0)) > 10
 
 
+@every_mode
 @pytest.mark.parametrize("library", [T, v2], ids=["classic", "v2"])
-def test_an_affine_without_a_choice_equals_torchvision(library):
-    transform = library.RandomAffine(
-        degrees=(25, 25), scale=(1.2, 1.2), shear=(12, 12, -7, -7), fill=40
-    )
+def test_an_affine_without_a_choice_equals_torchvision(library, mode):
+    settings = {"interpolation": MODES[mode], "fill": 40}
     images = random_images(5, (1, 28, 28), torch.uint8)
-    assert torch.equal(run(transform, images), torch.stack([transform(image) for image in images]))
-    turned = library.RandomRotation((30, 30), fill=40)
-    assert torch.equal(run(turned, images), torch.stack([turned(image) for image in images]))
+    for transform in (
+        library.RandomAffine((25, 25), scale=(1.2, 1.2), shear=(12, 12, -7, -7), **settings),
+        library.RandomRotation((30, 30), **settings),
+    ):
+        assert_same(run(transform, images), [transform(image) for image in images], mode)

@@ -150,8 +150,8 @@ def crash(start, root, folder, reference, number):
         kept = 0
         if checkpoint.exists():
             kept = len(utils.load_checkpoint(checkpoint)["history"]["test_loss"])
-        printed = set(Path(folder / "printed").read_text().splitlines())
-        assert kept >= len({line.split("/")[0] for line in printed if line.endswith(" s")})
+        printed = Path(folder / "printed").read_text().split("\n")[:-1]  # whole lines
+        assert kept >= len({line.split("/")[0] for line in printed if line.startswith("Epoch")})
     (folder / "end").unlink(missing_ok=True)
     assert start(root, folder) == 0
     assert (folder / "end").read_text() == reference, f"kill {number}, {killing}"

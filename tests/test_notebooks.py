@@ -62,6 +62,7 @@ def rows(text):
 def test_it_runs_with_the_files_that_it_asks_for(name, small_root, tmp_path, monkeypatch):
     for file in (name, *modules(committed(name))):
         shutil.copy(REPOSITORY / file, tmp_path)
+    shutil.copytree(REPOSITORY / "data" / "sample", tmp_path / "data" / "sample")
     monkeypatch.setenv("MNIST_ROOT", str(small_root))
     monkeypatch.setenv("EPOCHS", "1")
     notebooks.main([str(tmp_path / name)])

@@ -320,7 +320,7 @@ def test_train_holds_images_out(small_root, tmp_path, capsys):
     assert json.loads((out / "settings.json").read_text())["val_size"] == 50
     printed = capsys.readouterr().out
     assert "250 training images" in printed
-    assert f"val {history.val_loss[0]:.3f} {history.val_accuracy[0]:.2f}%" in printed
+    assert f"val {history.val_loss[0]:.4f} {history.val_accuracy[0]:.2f}%" in printed
     assert train.main([*arguments(small_root, out, epochs=2), "--resume"]) == 2
     assert "val_size is 0, the checkpoint's 50" in capsys.readouterr().err
 

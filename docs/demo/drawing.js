@@ -39,7 +39,10 @@ function extendStroke(point) {
 
 // The share link's hash. Strokes are bytes: the number of points in two, then x and y of each.
 function hashOf({ example, strokes, choices, off }) {
-  const bytes = strokes.flatMap((stroke) => [stroke.length >> 8, stroke.length & 255, ...stroke.flat()]);
+  const bytes = strokes.flatMap((stroke) => {
+    const count = stroke.length;
+    return [count >> 8, count & 255, ...stroke.flat()];
+  });
   const fields = new URLSearchParams();
   if (bytes.length) fields.set("strokes", base64Url(bytes));
   if (example !== null) fields.set("example", example);

@@ -30,9 +30,9 @@ function inkOf(strokes) {
   return ink;
 }
 
-// Brings ink to MNIST's form, as predict.mnist_form does: crop, fit into 20x20 pixels, divide by the
-// maximum, put the centre of mass at 14, 14. Returns the pixels and `place`: the image's point (x, y)
-// shows the paper at (left + x * scale, top + y * scale). Null where there is no ink.
+// Brings ink to MNIST's form, as predict.mnist_form does: crop, fit into 20x20 pixels, divide by
+// the maximum, put the centre of mass at 14, 14. Returns the pixels and `place`: the image's point
+// (x, y) shows the paper at (left + x * scale, top + y * scale). Null where there is no ink.
 function mnistForm(ink) {
   const { top, left, width, height } = boxOf(ink);
   if (width <= 0) return null;
@@ -43,7 +43,9 @@ function mnistForm(ink) {
     const start = (top + y) * PAPER + left;
     return columns.map((weights) => weightedSum(weights, (x) => ink[start + x]));
   });
-  const digit = rows.map((weights) => columns.map((_, x) => weightedSum(weights, (y) => narrow[y][x])));
+  const digit = rows.map((weights) =>
+    columns.map((_, x) => weightedSum(weights, (y) => narrow[y][x])),
+  );
   const most = Math.max(...digit.flat());
   if (most < 0.25) return null;
 
@@ -84,7 +86,8 @@ function nearest(value) {
   return Math.floor(value + 0.5 + 1e-9);
 }
 
-// How a row of samples becomes so many pixels: for each, [sample, weight] pairs of a triangle filter.
+// How a row of samples becomes so many pixels, by a triangle filter: for each pixel, pairs of
+// [sample, weight].
 function resampling(pixels, samples) {
   const scale = samples / pixels, reach = Math.max(scale, 1);
   return Array.from({ length: pixels }, (_, pixel) => {

@@ -28,29 +28,51 @@ function partCard({ from, window, weights, sum }, largest, range, first) {
   const card = element("div", { class: "part" }, element("h4", {}, name));
   card.append(numberGrid(window, onSigned(range), `inputs of ${name}`));
   if (weights) {
-    card.append(element("span", {}, "×"), numberGrid(weights, onSigned(largest), `kernel for ${name}`));
+    const kernel = numberGrid(weights, onSigned(largest), `kernel for ${name}`);
+    card.append(element("span", {}, "×"), kernel);
     card.append(element("output", {}, `= ${signed(sum, 3)}`));
   }
   return card;
 }
 
-// The steps from the sum to the value of the map, as [what, how it is computed, result].
-function stepsOf(network, pixel, channel) {
-  return pixel.steps.map(({ kind, layer, value }, index) => {
-    const before = index ? pixel.steps[index - 1].value : 0;
-    const result = signed(value, 3);
-    if (kind === "conv") {
-      const sum = pixel.parts.reduce((total, part) => total + part.sum, 0);
-      return ["sum + bias", `${signed(sum, 3)} + ${signed(pixel.bias, 3)}`, result];
-    }
-    if (kind === "relu") return ["ReLU", `max(0, ${signed(before, 3)})`, result];
-    if (kind === "norm") {
-      const { mean, std, weight, bias } = normOf(layer, network.weights, channel);
-      const [b, m, s, w, c] = [before, mean, std, weight, bias].map((n) => signed(n, 3));
-      return ["BatchNorm", `(${b} − ${m}) ÷ ${s} × ${w} + ${c}`, result];
-    }
-    return [{ max: "largest", mean: "mean", blur: "weighted sum" }[kind], "of the window", result];
+// The steps from the windows to the value of the map, as [what, how it is computed, result].
+function stepsOf(network, { parts, bias, layers, off }, channel) {
+  let value = 0;
+  const steps = layers.map((layer) => {
+    const [before, what, how] = [signed(value, 3), ...explained(layer)];
+    return [what, how(before), signed(value, 3)];
   });
+  return off ? [...steps, ["switched off", "", signed(0, 3)]] : steps;
+
+  // Computes `value` anew by a layer; returns what the layer is, and how to say its sum.
+  function explained(layer) {
+    const [{ window, sum }] = parts, size = window.length;
+    switch (layer.kind) {
+      case "conv": {
+        const total = parts.reduce((all, part) => all + part.sum, 0);
+        value = total + bias;
+        return ["sum + bias", () => `${signed(total, 3)} + ${signed(bias, 3)}`];
+      }
+      case "relu":
+        value = Math.max(value, 0);
+        return ["ReLU", (before) => `max(0, ${before})`];
+      case "norm": {
+        const { mean, std, weight, bias: shift } = normOf(layer, network.weights, channel);
+        const [m, s, w, c] = [mean, std, weight, shift].map((number) => signed(number, 3));
+        value = ((value - mean) / std) * weight + shift;
+        return ["BatchNorm", (before) => `(${before} − ${m}) ÷ ${s} × ${w} + ${c}`];
+      }
+      case "blur":
+        value = sum;
+        return ["weighted sum", () => `of ${size} pixels`];
+      case "max":
+        value = Math.max(...window);
+        return ["maximum", () => `of ${size} pixels`];
+      default:
+        value = window.reduce((all, each) => all + each, 0) / size;
+        return ["mean", () => `of ${size} pixels`];
+    }
+  }
 }
 
 function paintInside(dialog, network, pixel, place, first) {
@@ -75,8 +97,8 @@ function paintInside(dialog, network, pixel, place, first) {
     ),
   );
   const mark = find("#inside-mark");
-  for (const [name, value] of Object.entries({ "--x": place.x, "--y": place.y, "--n": pixel.size })) {
-    mark.style.setProperty(name, value);
-  }
+  mark.style.setProperty("--x", place.x);
+  mark.style.setProperty("--y", place.y);
+  mark.style.setProperty("--n", pixel.size);
   find("#inside-sees polygon").setAttribute("points", pointsOf(cornersOf(pixel.sees)));
 }

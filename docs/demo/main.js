@@ -2,7 +2,7 @@
 
 const byId = (id) => document.getElementById(id);
 const networks = DATA.networks.map(decodeNetwork);
-const examples = DATA.examples.map(({ pixels, ...rest }) => ({ ...rest, pixels: decodeBytes(pixels) }));
+const examples = DATA.examples.map(({ label, pixels }) => ({ label, pixels: decodeBytes(pixels) }));
 const ranges = networks.map((network) => rangesOf(network, examples.map(({ pixels }) => pixels)));
 
 let ink = inkOf([]);
@@ -18,7 +18,7 @@ const keyboardPen = { point: [126, 126], down: false };
 
 const network = () => networks[drawing.choices.net];
 
-// --- A frame ----------------------------------------------------------------------------------
+// --- A frame -------------------------------------------------------------------------------------
 
 function refresh() {
   if (requested) return;
@@ -105,18 +105,20 @@ function paintAnswer() {
   byId("remark").textContent = shares ? remark(shares, whole, label) : "";
 }
 
-// --- The curve over shifts, computed when the pen rests ---------------------------------------------
+// --- When the pen rests: the curve over shifts, and the answer for a screen reader ---------------
 
 function planCurve() {
   clearTimeout(curveTimer);
   if (!current) {
     byId("shifts-caption").textContent = "How a shift changes the answer";
+    byId("spoken").textContent = "";
     paintCurves(byId("shifts").querySelector("svg"), [], drawing.choices.right);
     return;
   }
   const { net, right, down, degrees } = drawing.choices;
   const { pixels } = current.form;
-  const read = (number, shift) => probabilities(networks[number], moved(pixels, shift, down, degrees));
+  const read = (number, shift) =>
+    probabilities(networks[number], moved(pixels, shift, down, degrees));
   const curves = networks.map(({ name }) => ({ name, shares: [] }));
   const jobs = networks.flatMap((_, number) => SHIFTS.map((shift) => [number, shift]));
   let digit = drawing.example === null ? null : examples[drawing.example].label;
@@ -130,12 +132,13 @@ function planCurve() {
       byId("shifts-caption").textContent =
         `Probability of ${digit} in per cent, as the digit shifts sideways by pixels`;
       paintCurves(byId("shifts").querySelector("svg"), curves, right);
+      byId("spoken").textContent = `Read as ${byId("guess").innerText}`;
     }
   };
   curveTimer = setTimeout(work, 120);
 }
 
-// --- Pointing at a map ------------------------------------------------------------------------------
+// --- Pointing at a map ---------------------------------------------------------------------------
 
 function pointAt(place) {
   pointed = place;
@@ -152,11 +155,13 @@ function paintProbe() {
   byId("seen-field").setAttribute("points", "");
   if (!current || !pointed) {
     byId("probe-text").innerHTML = current
-      ? "<b>Point at a map</b> to see which part of your digit a pixel depends on (RF: receptive field) and the kernels that made it. <b>Click it</b> to see the sum."
-      : "<b>Draw a digit on the left,</b> or take an example below it. Each column is a layer, each square one of its feature maps. RF: receptive field, the side of what a pixel sees.";
+      ? `<b>Point at a map</b> to see which part of your digit a pixel depends on (RF: receptive
+        field) and the kernels that made it. <b>Click it</b> to see the sum.`
+      : `<b>Draw a digit,</b> or take an example below the paper. Each column is a layer, each
+        square one of its feature maps. RF: receptive field, the side of what a pixel sees.`;
     return;
   }
-  const pixel = probe(network(), current.outputs, current.input, pointed);
+  const pixel = probe(network(), current.outputs, current.input, pointed, drawing.off);
   paintField(pixel);
   paintSources(pixel);
   paintKernels(pixel);
@@ -217,13 +222,13 @@ function paintKernels({ parts, kernel }) {
       return cell;
     });
     const title = `kernel for map ${from + 1}`;
-    const square = element("div", { class: "kernel", role: "img", "aria-label": title, title }, ...cells);
+    const square = element("div", { class: "kernel", role: "img", title }, ...cells);
     square.style.setProperty("--side", kernel);
     byId("kernels").append(square);
   }
 }
 
-// --- Looking inside a map -----------------------------------------------------------------------------
+// --- Looking inside a map ------------------------------------------------------------------------
 
 function lookInside(place) {
   if (!current) return;
@@ -245,7 +250,7 @@ function paintDialog() {
   paint(byId("inside-sees").querySelector("canvas"), current.pixels, inkPalette(theme()));
   byId("channel-on").checked = !drawing.off.has(`${last}:${channel}`);
   byId("channel-on").disabled = column === network().columns.length - 1;
-  const pixel = probe(network(), current.outputs, current.input, pointed);
+  const pixel = probe(network(), current.outputs, current.input, pointed, drawing.off);
   paintInside(byId("inside"), network(), pixel, pointed, column === 0);
 }
 
@@ -290,7 +295,7 @@ function paintSwitches() {
   byId("all-on").disabled = !drawing.off.size;
 }
 
-// --- Controls -------------------------------------------------------------------------------------------
+// --- Controls ------------------------------------------------------------------------------------
 
 function pointOf(event) {
   const box = byId("drawing").getBoundingClientRect();

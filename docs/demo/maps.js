@@ -1,4 +1,4 @@
-// The network from left to right: a column a layer, a canvas a feature map. What a pixel is made of.
+// The network from left to right: a column a layer, a canvas a feature map. And what made a pixel.
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -75,8 +75,8 @@ function paintMaps(network, outputs, maps, ranges, colours) {
 }
 
 // Everything about one pixel of a map: what it is made of, and what it sees.
-function probe(network, outputs, input, { column, channel, y, x }) {
-  const { first, last, name, title } = network.columns[column];
+function probe(network, outputs, input, { column, channel, y, x }, off = new Set()) {
+  const { first, last, title } = network.columns[column];
   const layer = network.layers[first];
   const source = first ? outputs[first - 1] : input;
   const { kernel, stride, padding, kind, jump, field, start: begin } = layer;
@@ -85,21 +85,18 @@ function probe(network, outputs, input, { column, channel, y, x }) {
   const channels = all ? [...Array(source.channels).keys()] : [channel];
   const parts = channels.map((from) => {
     const offset = all ? layer.weight + (channel * source.channels + from) * side : layer.weight;
-    const weights = layer.weight === undefined ? null : network.weights.slice(offset, offset + side);
+    const weighted = layer.weight !== undefined;
+    const weights = weighted ? network.weights.slice(offset, offset + side) : null;
     const window = windowOf(layer, source, from, y, x);
     const sum = weights?.reduce((total, weight, index) => total + weight * window[index], 0);
     return { from, window, weights, sum };
   });
-  const steps = [];
-  for (let index = first; index <= last; index++) {
-    const { values, size } = outputs[index];
-    const { kind } = network.layers[index];
-    steps.push({ kind, layer: network.layers[index], value: values[(channel * size + y) * size + x] });
-  }
   return {
-    name, title, layer, kernel, parts, steps,
-    value: steps.at(-1).value,
+    title, kernel, parts,
+    layers: network.layers.slice(first, last + 1),
+    value: outputs[last].values[(channel * layer.size + y) * layer.size + x],
     size: layer.size,
+    off: off.has(`${last}:${channel}`),
     bias: all ? network.weights[layer.bias + channel] : 0,
     source: { size: source.size, y: y * stride - padding, x: x * stride - padding },
     sees: { x: begin + jump * x, y: begin + jump * y, side: field },

@@ -1,0 +1,661 @@
+"""What fit takes and what it refuses: parts, labels, loaders, schedules, dtypes. All quick."""
+
+import copy
+import itertools
+import random
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPOSITORY
+from test_loops import Linear, loader_of, sgd, tensors
+from torch.nn import functional as F
+from torch.optim import lr_scheduler as schedules
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import (
+    BatchSampler,
+    ConcatDataset,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    Sampler,
+    Subset,
+    TensorDataset,
+)
+from torch.utils.data.distributed import DistributedSampler
+from torchvision.transforms import v2
+
+import model as networks
+import utils
+
+
+def fit(net, optimizer, epochs=2, scheduler=None, loader=None, **settings):
+    loader = list(loader_of(96, 32)) if loader is None else loader  # 3 batches
+    return utils.fit(
+        net, "cpu", loader, list(loader_of(32)), optimizer, epochs, scheduler, **settings
+    )
+
+
+def values(state):
+    """Return nested state_dicts as a text that two equal ones share."""
+    if isinstance(state, torch.Tensor):
+        return state.tolist()
+    if isinstance(state, dict):
+        return {key: values(value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return [values(value) for value in state]
+    return re.sub(r" at 0x\w+", "", repr(state))
+
+
+def snapshot(net, optimizer, scheduler=None, averaged=None, generator=None):
+    """Return all that a refused call must leave as it was."""
+    states = [part.state_dict() for part in (net, optimizer, averaged, scheduler) if part]
+    states += [generator.get_state()] if generator else []
+    return values([states, net.training, torch.get_rng_state(), random.getstate()])
+
+
+# --- Parts that don't belong together ------------------------------------------------------------
+
+
+def ema(net):
+    return AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+
+
+def of_another_net(net, optimizer):
+    return {"optimizer": sgd(networks.Net4())}
+
+
+def of_another_optimizer(net, optimizer):
+    return {"scheduler": schedules.CosineAnnealingLR(sgd(net), 2)}
+
+
+def nested_of_another_optimizer(net, optimizer):
+    other = [schedules.ConstantLR(sgd(net)), schedules.StepLR(sgd(net), 1)]
+    return {"scheduler": schedules.ChainedScheduler(other[:1])}
+
+
+def a_fresh_average_of_another_net(net, optimizer):
+    return {"averaged": ema(networks.Net4())}
+
+
+def a_used_average_of_another_net(net, optimizer):
+    other = networks.Net4()
+    averaged = ema(other)
+    fit(other, sgd(other), averaged=averaged)
+    return {"averaged": averaged}
+
+
+def an_average_of_another_class(net, optimizer):
+    return {"averaged": AveragedModel(networks.Net2())}
+
+
+def partly_used_up(net, optimizer):
+    scheduler = schedules.OneCycleLR(optimizer, 0.1, total_steps=6)
+    optimizer.step()
+    scheduler.step()
+    return {"scheduler": scheduler}
+
+
+def too_short_after_a_warm_up(net, optimizer):
+    parts = [schedules.ConstantLR(optimizer), schedules.OneCycleLR(optimizer, 0.1, total_steps=3)]
+    return {"scheduler": schedules.SequentialLR(optimizer, parts, milestones=[2])}
+
+
+def too_short_in_a_chain(net, optimizer):
+    return {
+        "scheduler": schedules.ChainedScheduler(
+            [schedules.OneCycleLR(optimizer, 0.1, total_steps=5), schedules.ConstantLR(optimizer)]
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (of_another_net, "optimizer"),
+        (of_another_optimizer, "scheduler"),
+        (nested_of_another_optimizer, "scheduler"),
+        (a_fresh_average_of_another_net, "averaged"),
+        (a_used_average_of_another_net, "averaged"),
+        (an_average_of_another_class, "averaged"),
+        (partly_used_up, "scheduler"),
+        (too_short_after_a_warm_up, "scheduler"),
+        (too_short_in_a_chain, "scheduler"),
+    ],
+)
+def test_parts_of_another_run_are_refused_by_name(wrong, named):
+    torch.manual_seed(0)
+    net = networks.Net4().eval()
+    optimizer = sgd(net)
+    parts = {"optimizer": optimizer} | wrong(net, optimizer)
+    state = [net, parts["optimizer"], parts.get("scheduler"), parts.get("averaged")]
+    before, history = snapshot(*state), utils.History()
+    with pytest.raises(ValueError, match=f"^{named}: expected"):
+        fit(net, history=history, **parts)
+    assert snapshot(*state) == before
+    assert history == utils.History()
+
+
+def test_parts_that_do_belong_together_train():
+    torch.manual_seed(0)
+    net = networks.Net4()
+    scale = torch.nn.Parameter(torch.ones(()))  # of the loss function
+
+    def loss_function(outputs, labels):
+        return F.cross_entropy(outputs * scale, labels)
+
+    head = list(net.classifier.parameters())
+    fit(net, torch.optim.SGD([*head, scale], 0.1), loss_function=loss_function)
+    assert scale != 1
+    for parameter in net.features.parameters():
+        parameter.requires_grad = False
+    optimizer = torch.optim.AdamW(head, 0.01)
+    averaged = AveragedModel(net)  # SWA, which begins late
+    fit(net, optimizer, epochs=3)
+    fit(net, optimizer, averaged=averaged, scheduler=torch.optim.swa_utils.SWALR(optimizer, 0.05))
+    history = fit(net, optimizer, averaged=averaged)  # a run that goes on
+    assert averaged.n_averaged == 12
+    assert history.test_loss[-1] == utils.test_model(averaged, "cpu", list(loader_of(32))).loss
+
+
+def test_a_wrapped_model_belongs_to_its_parameters(tmp_path):
+    torch.distributed.init_process_group("gloo", f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        for wrap in (
+            torch.nn.parallel.DistributedDataParallel,
+            lambda net: torch.compile(net, backend="eager"),
+        ):
+            net = Linear()
+            assert len(fit(wrap(net), sgd(net), averaged=ema(net))) == 2
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("call", ["train_model", "fit"])
+def test_an_optimizer_that_needs_a_closure_is_refused_by_name(call):
+    net, loader = Linear(), loader_of()
+    optimizer = torch.optim.LBFGS(net.parameters())
+    with pytest.raises(TypeError, match="no closure, got LBFGS"):
+        if call == "fit":
+            fit(net, optimizer)
+        else:
+            utils.train_model(net, "cpu", loader, optimizer, 1)
+
+
+# --- When a schedule steps -----------------------------------------------------------------------
+
+
+def warm_up_then_one_cycle(optimizer):
+    parts = [
+        schedules.LinearLR(optimizer, 0.1, total_iters=4),
+        schedules.OneCycleLR(optimizer, 0.4, total_steps=9),
+    ]
+    return schedules.SequentialLR(optimizer, parts, milestones=[4])
+
+
+def chained_cycles(optimizer):
+    cycles = schedules.CyclicLR(optimizer, 0.1, 0.2, step_size_up=2)
+    return schedules.ChainedScheduler([cycles, schedules.StepLR(optimizer, 5)])
+
+
+def one_cycle(optimizer):
+    return schedules.OneCycleLR(optimizer, 0.4, total_steps=12)
+
+
+def step_schedule(optimizer):
+    return schedules.StepLR(optimizer, 2)
+
+
+def plateau(optimizer, mode="min"):
+    return schedules.ReduceLROnPlateau(optimizer, mode, patience=0)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "step", "per_batch"),
+    [
+        (warm_up_then_one_cycle, None, True),
+        (chained_cycles, None, True),
+        (one_cycle, None, True),
+        (step_schedule, None, False),
+        (step_schedule, "batch", True),
+        (chained_cycles, "epoch", False),
+    ],
+)
+def test_a_schedule_steps_as_in_a_loop_by_hand(schedule, step, per_batch):
+    rates = {}
+    for by_hand in (False, True):
+        torch.manual_seed(0)
+        net, batches = Linear(), list(loader_of(96, 32))
+        optimizer = sgd(net, 0.1)
+        scheduler = schedule(optimizer)
+        if by_hand:
+            rates[by_hand] = []
+            for epoch in range(1, 5):
+                rates[by_hand].append(optimizer.param_groups[0]["lr"])
+                scheduler_of_batches = scheduler if per_batch else None
+                utils.train_model(
+                    net, "cpu", batches, optimizer, epoch, batch_scheduler=scheduler_of_batches
+                )
+                if not per_batch:
+                    scheduler.step()
+        else:
+            rates[by_hand] = fit(net, optimizer, 4, scheduler, step=step).learning_rate
+    assert rates[False] == rates[True]
+
+
+@pytest.mark.parametrize(("mode", "told"), [("min", "val_loss"), ("max", "val_accuracy")])
+def test_a_plateau_is_told_what_its_mode_asks_for(mode, told, monkeypatch):
+    net = Linear()
+    optimizer = sgd(net)
+    scheduler = plateau(optimizer, mode)
+    values = []
+    monkeypatch.setattr(scheduler, "step", values.append)
+    history = fit(net, optimizer, scheduler=scheduler, val_loader=list(loader_of(64)))
+    assert values == getattr(history, told)
+    with pytest.raises(ValueError, match="'epoch' for ReduceLROnPlateau, got 'batch'"):
+        fit(net, optimizer, scheduler=scheduler, step="batch")
+    with pytest.raises(ValueError, match="'batch' or 'epoch', got 'step'"):
+        fit(net, optimizer, step="step")
+
+
+# --- Labels --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "int64"])
+def test_class_indices_of_any_integer_type(dtype):
+    net, (images, labels) = Linear(), tensors(32)
+    expected = utils.test_model(net, "cpu", [(images, labels)])
+    assert utils.test_model(net, "cpu", [(images, labels.to(getattr(torch, dtype)))]) == expected
+
+
+def test_class_probabilities():
+    net, (images, labels) = Linear(), tensors(32)
+    expected = utils.test_model(net, "cpu", [(images, labels)])
+    for dtype in (torch.float32, torch.float64, torch.float16):
+        hot = F.one_hot(labels, 10).to(dtype)
+        assert utils.test_model(net, "cpu", [(images, hot)]) == pytest.approx(expected)
+    for mix in (v2.MixUp(num_classes=10), v2.CutMix(num_classes=10)):
+        metrics = utils.train_model(net, "cpu", [mix(images, labels)], sgd(net), 1)
+        assert 0 <= metrics.accuracy <= 100
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda labels: labels[:, None],
+        lambda labels: labels.float(),
+        lambda labels: labels == 1,
+        lambda labels: F.one_hot(labels, 10),
+        lambda labels: F.one_hot(labels, 12).float(),
+        lambda labels: F.one_hot(labels, 10).bool(),
+        lambda labels: labels[:, None].float(),
+        lambda labels: labels.to(torch.complex64),
+        lambda labels: F.one_hot(labels, 10).float()[:, :, None],
+    ],
+)
+def test_labels_of_another_shape_or_kind_are_refused(change):
+    net, (images, labels) = Linear(), tensors(32)
+    before = copy.deepcopy(net.state_dict())
+    for call in (
+        lambda batches: utils.train_model(net, "cpu", batches, sgd(net), 1),
+        lambda batches: utils.test_model(net, "cpu", batches),
+    ):
+        with pytest.raises(ValueError, match="labels as class indices"):
+            call([(images, change(labels))])
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+def test_a_label_for_all_images_is_refused():
+    net = Linear()
+    with pytest.raises(ValueError, match="expected"):
+        utils.train_model(net, "cpu", [(tensors(1)[0], torch.tensor(1))], sgd(net), 1)
+
+
+# --- Loaders and samplers ------------------------------------------------------------------------
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield from zip(*tensors(48), strict=True)
+
+
+class Shuffled(Sampler):
+    """An order of its own each epoch, by a generator of its own."""
+
+    def __init__(self, data, generator):
+        self.data, self.generator = data, generator
+
+    def __len__(self):
+        return len(self.data)
+
+    def __iter__(self):
+        if isinstance(self.generator, torch.Generator):
+            return iter(torch.randperm(len(self.data), generator=self.generator).tolist())
+        order = list(range(len(self.data)))
+        self.generator.shuffle(order)
+        return iter(order)
+
+
+def shuffled_loader(generator):
+    data = TensorDataset(*tensors(60))
+    return DataLoader(data, 20, sampler=Shuffled(data, generator))
+
+
+def batches_of_a_sampler(generator):
+    data = TensorDataset(*tensors(60))
+    return DataLoader(data, batch_sampler=BatchSampler(Shuffled(data, generator), 20, False))
+
+
+class Noisy(TensorDataset):
+    """A dataset that draws from a generator of its own."""
+
+    def __init__(self, generator):
+        super().__init__(*tensors(30))
+        self.generator = generator
+
+    def __getitem__(self, index):
+        image, label = super().__getitem__(index)
+        return image + torch.rand(image.shape, generator=self.generator), label
+
+
+def joined(generator):
+    return DataLoader(ConcatDataset([Subset(Noisy(generator), range(30)), Noisy(generator)]), 20)
+
+
+def test_a_stream_without_a_length():
+    net = Linear()
+    assert len(fit(net, sgd(net), loader=DataLoader(Stream(), 16))) == 2
+
+
+@pytest.mark.parametrize("make", [shuffled_loader, batches_of_a_sampler, joined])
+def test_generators_of_samplers_and_datasets_are_kept(make, tmp_path):
+    histories = []
+    for cut in (False, True):
+        for epochs in (2, 4) if cut else (4,):
+            torch.manual_seed(0)
+            net, loader = Linear(), make(torch.Generator().manual_seed(5))
+            checkpoint = tmp_path / "c.pt" if cut else None
+            history = fit(net, sgd(net), epochs, loader=loader, checkpoint=checkpoint, resume=cut)
+        histories.append((history.train_loss, history.test_loss))
+    assert histories[0] == histories[1]
+
+
+@pytest.mark.parametrize("make", [shuffled_loader, batches_of_a_sampler])
+@pytest.mark.parametrize(
+    "generator", [random.Random(1), np.random.default_rng(1), np.random.RandomState(1)]
+)
+def test_generators_that_no_checkpoint_can_hold_are_refused(make, generator, tmp_path):
+    net = Linear()
+    with pytest.raises(TypeError, match=r"sampler\.generator as a torch\.Generator"):
+        fit(net, sgd(net), loader=make(generator), checkpoint=tmp_path / "c.pt")
+    assert len(fit(net, sgd(net), loader=make(generator))) == 2
+
+
+@pytest.mark.parametrize("in_batches", [False, True])
+def test_a_distributed_sampler_is_told_the_epoch(in_batches):
+    data = TensorDataset(*tensors(40))
+    sampler = DistributedSampler(data, num_replicas=2, rank=0)
+    loader = DataLoader(data, 10, sampler=sampler)
+    if in_batches:
+        loader = DataLoader(data, batch_sampler=BatchSampler(sampler, 10, False))
+    net = Linear()
+    fit(net, sgd(net), 3, loader=loader)
+    assert sampler.epoch == 3
+
+
+@pytest.mark.parametrize("join", [lambda a, b: a + b, lambda a, b: Subset(a, range(9)), None])
+def test_a_part_of_the_sample_stays_marked(join, small_loaders):
+    (train, test), net = (loader.dataset for loader in small_loaders()), Linear()
+    dataset = ConcatDataset([Subset(train, range(9)), test]) if join is None else join(train, test)
+    assert fit(net, sgd(net), loader=DataLoader(dataset, 20)).source == "sample"
+
+
+# --- A checkpoint that does not fit --------------------------------------------------------------
+
+
+def run(recipe=None, rates=(0.1, 0.01), **group_settings):
+    torch.manual_seed(0)
+    random.seed(0)
+    net = networks.Net4().eval()
+    groups = [
+        {"params": net.features.parameters(), "lr": rates[0]},
+        {"params": net.classifier.parameters(), "lr": rates[1], **group_settings},
+    ]
+    optimizer = torch.optim.SGD(groups, momentum=0.9)
+    generator = torch.Generator().manual_seed(1)
+    data = TensorDataset(*tensors(60))
+    loader = DataLoader(data, 20, sampler=RandomSampler(data, generator=generator))
+    scheduler = recipe(optimizer) if recipe else None
+    return net, optimizer, scheduler, ema(net), loader, generator
+
+
+def fit_run(parts, checkpoint, epochs=2, **settings):
+    net, optimizer, scheduler, averaged, loader, _ = parts
+    settings = {"averaged": averaged, "checkpoint": checkpoint, "resume": True} | settings
+    return fit(net, optimizer, epochs, scheduler, loader, **settings)
+
+
+@pytest.mark.parametrize(
+    ("changed", "epochs", "named"),
+    [
+        ({"rates": (0.1, 0.02)}, 3, "lr of parameter group 1"),
+        ({"weight_decay": 0.1}, 3, "weight_decay of parameter group 1"),
+        ({"nesterov": True}, 3, "nesterov of parameter group 1"),
+        ({"momentum": 0.5}, 3, "momentum of parameter group 1"),
+        ({"recipe": plateau}, 3, "scheduler"),
+        ({}, 1, "epochs is 1, the checkpoint has done 2"),
+    ],
+)
+def test_refused_means_untouched(changed, epochs, named, tmp_path):
+    fit_run(run(), tmp_path / "c.pt")
+    file = (tmp_path / "c.pt").read_bytes()
+    parts, history = run(**changed), utils.History()
+    state = [*parts[:4], parts[5]]
+    before, groups = snapshot(*state), copy.deepcopy(parts[1].param_groups)
+    with pytest.raises(ValueError, match=named):
+        fit_run(parts, tmp_path / "c.pt", epochs, history=history)
+    assert snapshot(*state) == before
+    assert str(parts[1].param_groups) == str(groups)
+    assert history == utils.History()
+    assert (tmp_path / "c.pt").read_bytes() == file
+
+
+def test_a_schedule_that_the_checkpoint_used_up_is_refused_untouched(tmp_path):
+    fit_run(run(one_cycle), tmp_path / "c.pt")  # 6 of 12 steps
+    parts = run(one_cycle)
+    state = [*parts[:4], parts[5]]
+    before = snapshot(*state)
+    with pytest.raises(ValueError, match="9 steps to go, got OneCycleLR at step 6 of 12"):
+        fit_run(parts, tmp_path / "c.pt", epochs=5)
+    assert snapshot(*state) == before
+
+
+def test_a_state_that_breaks_off_while_loading_is_taken_back(tmp_path):
+    fit_run(run(), tmp_path / "c.pt")
+    parts = run()
+    state = [*parts[:4], parts[5]]
+
+    def broken(state_dict):
+        raise RuntimeError("does not fit")
+
+    before, parts[3].load_state_dict = snapshot(*state), broken
+    with pytest.raises(RuntimeError, match="does not fit"):
+        fit_run(parts, tmp_path / "c.pt", epochs=3)
+    assert snapshot(*state) == before
+
+
+@pytest.mark.parametrize("recipe", [plateau, one_cycle, warm_up_then_one_cycle, chained_cycles])
+@pytest.mark.parametrize("stop_at", [8, 10])
+def test_the_same_objects_go_on(recipe, stop_at, tmp_path):
+    """Broken off in the middle of an epoch, and resumed in the same process."""
+
+    calls = itertools.count(1)
+
+    def stopping(outputs, labels):
+        if next(calls) == stop_at:
+            raise KeyboardInterrupt
+        return F.cross_entropy(outputs, labels)
+
+    parts = run(recipe)
+    with pytest.raises(KeyboardInterrupt):
+        fit_run(parts, tmp_path / "c.pt", 4, loss_function=stopping)
+    resumed = fit_run(parts, tmp_path / "c.pt", 4, loss_function=stopping)
+    whole = fit_run(run(recipe), None, 4, resume=False)
+    resumed.seconds = whole.seconds
+    assert resumed == whole
+
+
+def test_resume_without_a_checkpoint_file_is_refused():
+    net = Linear()
+    with pytest.raises(ValueError, match="checkpoint=None"):
+        fit(net, sgd(net), resume=True)
+
+
+# --- Paths ---------------------------------------------------------------------------------------
+
+
+def test_a_tilde_is_the_home_folder_and_an_empty_path_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    net = Linear()
+    history = fit(net, sgd(net), checkpoint="~/c.pt")
+    history.save("~/h.json")
+    assert {path.name for path in tmp_path.iterdir()} == {"c.pt", "h.json"}
+    assert utils.History.load("~/h.json") == history
+    assert utils.load_checkpoint("~/c.pt")["history"]["train_loss"] == history.train_loss
+    for call in (
+        lambda: fit(net, sgd(net), checkpoint=""),
+        lambda: history.save(""),
+        lambda: utils.History.load(""),
+        lambda: utils.load_checkpoint(""),
+    ):
+        with pytest.raises(ValueError, match="expected a path, got ''"):
+            call()
+    with pytest.raises(IsADirectoryError, match="expected a file for the checkpoint"):
+        fit(net, sgd(net), checkpoint=tmp_path, resume=True)
+
+
+# --- Dtypes and devices --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+def test_models_of_other_precision(dtype):
+    dtype = getattr(torch, dtype)
+    net, (images, labels) = networks.Net5().to(dtype), tensors(64)
+    batches = [(images.to(dtype), labels)] * 3
+    history = utils.fit(net, "cpu", batches, batches, sgd(net), 2, averaged=ema(net))
+    assert history.test_loss[1] < history.test_loss[0]
+    assert net.features[0][0].weight.dtype == dtype
+    utils.modelsummary(net)
+    assert net.features[0][0].weight.dtype == dtype
+
+
+@pytest.fixture
+def _defaults():
+    yield
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("_defaults")
+@pytest.mark.parametrize(
+    "setting",
+    [
+        lambda: torch.set_default_device("meta"),
+        lambda: torch.set_default_dtype(torch.float64),
+        lambda: torch.use_deterministic_algorithms(True),
+    ],
+    ids=["default device", "default dtype", "deterministic"],
+)
+@pytest.mark.parametrize("on_device", [True, False])
+def test_defaults_of_torch(setting, on_device, small_loaders, capsys):
+    losses = []
+    for change in (lambda: None, setting):
+        utils.set_seed(1)
+        net = networks.Net5()
+        averaged = ema(net)
+        change()
+        loaders = small_loaders(on_device=on_device)
+        if torch.get_default_dtype() == torch.float64:
+            net, averaged = net.double(), averaged.double()
+        history = utils.fit(net, "cpu", *loaders, sgd(net), 1, averaged=averaged)
+        losses.append(history.test_loss[0])
+        utils.modelsummary(net)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert "Total params: 7,216" in capsys.readouterr().out
+
+
+# --- Small things --------------------------------------------------------------------------------
+
+
+def test_integers_of_numpy_are_integers(small_root):
+    n = np.int64(8)
+    utils.set_seed(n)
+    loaders = utils.data_loader(
+        v2.functional.to_image,
+        v2.functional.to_image,
+        n,
+        val_size=np.int32(50),
+        root=small_root,
+        seed=n,
+        test_batch_size=np.uint8(9),
+        device="cpu",
+        on_device=False,
+    )
+    assert len(loaders[3]) == 50
+    net = networks.Net5(n)
+    assert len(utils.fit(net, "cpu", [tensors(8)], [tensors(8)], sgd(net), np.int64(2))) == 2
+    with pytest.raises(TypeError, match="got True"):
+        utils.set_seed(True)
+
+
+def test_epoch_lines_fit_in_80_columns():
+    full = {"source": "sample", "learning_rate": [1.25e-05], "seconds": [12345.0]}
+    for loss, accuracy in ((0.1234, 100.0), (12345.6, 98.76)):
+        for sets in (("train", "test"), ("train", "val"), ("train", "val", "test")):
+            measured = {f"{name}_loss": [loss] for name in sets}
+            measured |= {f"{name}_accuracy": [accuracy] for name in sets}
+            for source in ("sample", "full"):
+                history = utils.History(**full | measured | {"source": source})
+                line = utils.epoch_line(history, 100)
+                assert len(line) <= 80, line
+                assert line.startswith("Epoch  1/100: train ")
+                assert ("(sample)" in line) == (source == "sample")
+                assert all(name in line for name in sets)
+                assert f"{accuracy:.2f}%" in line
+
+
+def test_modelsummary_counts_shared_parameters_once(capsys):
+    class Twice(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = torch.nn.Conv2d(1, 4, 3)
+            self.shared = torch.nn.Conv2d(4, 4, 3)
+
+        def forward(self, images):
+            return self.shared(self.shared(self.shared(self.first(images))))
+
+    for net, rows, total in ((networks.Net6(), 5 + 2, 2_968), (Twice(), 4, 40 + 148)):
+        before = copy.deepcopy(net.state_dict())
+        utils.modelsummary(net)
+        printed = capsys.readouterr().out
+        assert f"Total params: {total:,}\n" in printed
+        assert sum(line.strip().startswith("Conv2d") for line in printed.splitlines()) == rows
+        assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+def test_imported_loops_are_no_tests(tmp_path):
+    (tmp_path / "test_mine.py").write_text(
+        "from utils import test_model, test_model_plateau\n\n\ndef test_mine():\n    pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", tmp_path, tmp_path],
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert "1 passed" in done.stdout
