@@ -344,18 +344,18 @@ def stands_on_paper(part, signal, rise):
 
 
 def is_ink(part, contrast, rise, side):
-    """Say whether a part has the edges of ink; a shadow fades over its whole width.
+    """Say whether a part has the edges of ink; a shadow is faint, and fades over some width.
 
     What touches the picture's border, where the paper is known worst, has to be large and dark.
     """
     faint = np.median(rise[part.place][part.mask]) < 0.7  # as shadows are, that halve the light
     if any(part.touched) and (faint or part.size < 0.1 * side):
         return False
-    if faint and part.area < 3 * part.thick**2:
-        return False
     rows, columns = np.gradient(np.pad(contrast[part.place], 1, mode="edge"))
     edge = part.mask & ~ndimage.binary_erosion(part.mask, EVERYWHERE)
     slope = np.median(np.hypot(rows, columns)[1:-1, 1:-1][edge]) / part.contrast
+    if faint:
+        return slope > 0.25 and part.area > 3 * part.thick**2
     return slope > 1 / 6 or slope * part.thick / 2 > 1.1
 
 

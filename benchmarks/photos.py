@@ -583,16 +583,18 @@ def coloured_pens(glyph, rng):
 def lights(rng):
     """Return one of the lights above: float (height, width)."""
     y, x = rng.uniform(0, HEIGHT), rng.uniform(0, WIDTH)
-    choices = (
-        1 - rng.uniform(0.1, 0.7) * X / WIDTH,
-        1 - rng.uniform(0.1, 0.7) * Y / HEIGHT,
-        1 - rng.uniform(0.2, 0.8) * ((X / WIDTH - 0.5) ** 2 + (Y / HEIGHT - 0.5) ** 2) / 0.5,
-        1 - rng.uniform(0.1, 0.5) * np.clip((X - x + rng.uniform(-1, 1) * Y) / 60, 0, 1),
-        1 - rng.uniform(0.1, 0.5) * ndimage.gaussian_filter((x < X + 0.3 * Y).astype(float), 1),
-        0.3 + 0.7 * np.exp(-((X - x) ** 2 + (Y - y) ** 2) / (2 * 260**2)),
-        1 - 0.4 * ndimage.gaussian_filter((smooth_noise(X.shape, 70, rng) > 0.4) * 1.0, 6),
-    )
-    return choices[rng.integers(len(choices))]
+    depth, choice = rng.uniform(0.1, 0.5), rng.integers(7)
+    if choice < 2:
+        return 1 - 1.4 * depth * (X / WIDTH if choice else Y / HEIGHT)
+    if choice == 2:
+        return 1 - 1.6 * depth * ((X / WIDTH - 0.5) ** 2 + (Y / HEIGHT - 0.5) ** 2) / 0.5
+    if choice == 3:
+        return 1 - depth * np.clip((X - x + rng.uniform(-1, 1) * Y) / 60, 0, 1)
+    if choice == 4:
+        return 1 - depth * ndimage.gaussian_filter((x < X + 0.3 * Y).astype(float), 1)
+    if choice == 5:
+        return 0.3 + 0.7 * np.exp(-((X - x) ** 2 + (Y - y) ** 2) / (2 * 260**2))
+    return 1 - depth * ndimage.gaussian_filter((smooth_noise(X.shape, 70, rng) > 0.4) * 1.0, 6)
 
 
 def blank(glyph, rng):
