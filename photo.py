@@ -343,6 +343,22 @@ def stands_on_paper(part, signal, rise):
     return np.mean(signal[place][around] < ink - 0.5 * height) > 0.5
 
 
+def is_ink(part, contrast, rise, side):
+    """Say whether a part has the edges of ink; a shadow is faint, and fades over some width.
+
+    What touches the picture's border, where the paper is known worst, has to be large and dark.
+    """
+    faint = np.median(rise[part.place][part.mask]) < 0.7  # as shadows are, that halve the light
+    if any(part.touched) and (faint or part.size < 0.1 * side):
+        return False
+    rows, columns = np.gradient(np.pad(contrast[part.place], 1, mode="edge"))
+    edge = part.mask & ~ndimage.binary_erosion(part.mask, EVERYWHERE)
+    slope = np.median(np.hypot(rows, columns)[1:-1, 1:-1][edge]) / part.contrast
+    if faint:
+        return slope > 0.25 and part.area > 3 * part.thick**2
+    return slope > 1 / 6 or slope * part.thick / 2 > 1.1
+
+
 def search(signal, width, darker, floor):
     """Return the best Search of a signal over several levels of contrast, or None.
 
@@ -356,7 +372,12 @@ def search(signal, width, darker, floor):
         if level < least:
             break
         digits, lines = candidates(contrast, level)
-        digits = [group for group in digits if stands_on_paper(group[0], signal, rise)]
+        digits = [
+            group
+            for group in digits
+            if is_ink(group[0], contrast, rise, max(signal.shape))
+            and stands_on_paper(group[0], signal, rise)
+        ]
         if digits and (best is None or Search(digits, lines, contrast).score > 1.15 * best.score):
             best = Search(digits, lines, contrast)
     return best

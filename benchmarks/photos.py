@@ -41,7 +41,7 @@ WHITE, GREY, BLACK, BLUE = (235, 232, 225), (200, 200, 196), (45, 45, 60), (40, 
 
 
 def enlarged(digit, size, low=0.35, high=0.55):
-    """Enlarge one of MNIST's digits; `low` and `high` set how wide and how sharp its strokes are."""
+    """Enlarge one of MNIST's digits; `low` and `high` set the width and edges of its strokes."""
     large = Image.fromarray(digit).resize((size, size), Image.Resampling.BICUBIC)
     return np.clip((np.asarray(large, dtype=float) / 255 - low) / (high - low), 0, 1)
 
@@ -305,7 +305,7 @@ def finger(glyph, rng):
     shades = painted(page(glyph(300)))
     x, reach = rng.uniform(50, 750), rng.uniform(60, 140)
     place = ((X - x) / 55) ** 2 + (np.maximum(HEIGHT - reach + 55 - Y, 0) / 55) ** 2 < 1
-    place &= Y > HEIGHT - reach
+    place &= HEIGHT - reach < Y
     shades[place] = (205, 150, 125)
     return camera(shades, rng, blur=1.5)
 
@@ -439,7 +439,7 @@ def finger_and_its_shadow(glyph, rng):
 
     def reach(shift, length):
         return (((Y - y - shift) / 48) ** 2 + (np.maximum(X - length + 48, 0) / 48) ** 2 < 1) & (
-            X < length
+            length > X
         )
 
     light = 1 - 0.35 * ndimage.gaussian_filter(reach(25, 170).astype(float), 10)
@@ -583,16 +583,18 @@ def coloured_pens(glyph, rng):
 def lights(rng):
     """Return one of the lights above: float (height, width)."""
     y, x = rng.uniform(0, HEIGHT), rng.uniform(0, WIDTH)
-    choices = (
-        1 - rng.uniform(0.1, 0.7) * X / WIDTH,
-        1 - rng.uniform(0.1, 0.7) * Y / HEIGHT,
-        1 - rng.uniform(0.2, 0.8) * ((X / WIDTH - 0.5) ** 2 + (Y / HEIGHT - 0.5) ** 2) / 0.5,
-        1 - rng.uniform(0.1, 0.5) * np.clip((X - x + rng.uniform(-1, 1) * Y) / 60, 0, 1),
-        1 - rng.uniform(0.1, 0.5) * ndimage.gaussian_filter((X + 0.3 * Y > x).astype(float), 1),
-        0.3 + 0.7 * np.exp(-((X - x) ** 2 + (Y - y) ** 2) / (2 * 260**2)),
-        1 - 0.4 * ndimage.gaussian_filter((smooth_noise(X.shape, 70, rng) > 0.4) * 1.0, 6),
-    )
-    return choices[rng.integers(len(choices))]
+    depth, choice = rng.uniform(0.1, 0.5), rng.integers(7)
+    if choice < 2:
+        return 1 - 1.4 * depth * (X / WIDTH if choice else Y / HEIGHT)
+    if choice == 2:
+        return 1 - 1.6 * depth * ((X / WIDTH - 0.5) ** 2 + (Y / HEIGHT - 0.5) ** 2) / 0.5
+    if choice == 3:
+        return 1 - depth * np.clip((X - x + rng.uniform(-1, 1) * Y) / 60, 0, 1)
+    if choice == 4:
+        return 1 - depth * ndimage.gaussian_filter((x < X + 0.3 * Y).astype(float), 1)
+    if choice == 5:
+        return 0.3 + 0.7 * np.exp(-((X - x) ** 2 + (Y - y) ** 2) / (2 * 260**2))
+    return 1 - depth * ndimage.gaussian_filter((smooth_noise(X.shape, 70, rng) > 0.4) * 1.0, 6)
 
 
 def blank(glyph, rng):

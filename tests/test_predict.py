@@ -355,3 +355,11 @@ def test_a_doubtful_answer_is_marked(tmp_path):
     assert probability >= less
     assert "doubtful" not in str(reading)
     assert "doubtful" in str(reading._replace(guesses=[(7, 0.5), (1, 0.4)]))
+
+
+def test_a_shadow_is_no_digit():
+    y, x = np.mgrid[0:300, 0:400]
+    for light in (1 - 0.5 * x / 400, 1 - 0.4 * np.clip((x + y - 300) / 60, 0, 1)):
+        page = Image.fromarray((230 * light).astype(np.uint8))
+        with pytest.raises(ValueError, match="expected a digit"):
+            predict.to_mnist(page)
