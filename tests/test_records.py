@@ -14,14 +14,14 @@ def test_the_tables_are_those_of_the_results():
 
 @pytest.mark.parametrize("track", records.TRACKS, ids=lambda track: track.title)
 def test_every_record_keeps_the_rules(track):
-    newest = track.records[0]
-    results = records.runs(newest.sweep)
-    assert len(results) >= 10
-    for result in results:
-        settings = result["settings"]
-        assert (settings["split"], settings["training_images"]) == ("test", 60_000)
-        assert settings["parameters"] < 8_000
-        assert settings["epochs"] <= 15
+    for record in track.records:
+        results = records.runs(record.sweep)
+        assert (len(results) < 10) == ("(provisional)" in records.row(record))
+        for result in results:
+            settings = result["settings"]
+            assert (settings["split"], settings["training_images"]) == ("test", 60_000)
+            assert settings["parameters"] < 8_000
+            assert settings["epochs"] <= 15
 
 
 @pytest.mark.parametrize("track", records.TRACKS, ids=lambda track: track.title)
@@ -30,7 +30,8 @@ def test_the_command_of_a_record_names_its_runs(track):
         options = seeds.parse_arguments(record.options.split())
         results = records.runs(record.sweep)
         made = [result["settings"] for result in results]
-        assert [settings["seed"] for settings in made] == options.seeds
+        seeds_made = [settings["seed"] for settings in made]
+        assert seeds_made == options.seeds[: len(seeds_made)]
         assert {settings["recipe"] for settings in made} == {options.recipe}
         assert {settings["net"].lower() for settings in made} == {options.net}
         assert {settings["epochs"] for settings in made} == {options.epochs}
@@ -46,7 +47,12 @@ def test_a_row_by_hand(monkeypatch):
     ]
     monkeypatch.setattr(records, "runs", lambda sweep: results)
     record = records.Record("any", "", "2026-01-02")
-    expected = "| Net5, `best` | 7,216 | 2 | 22 | 3 | 99.500 | 0.100 | 0.058 | 99.40 | 2026-01-02 |"
+    expected = (
+        "| Net5, `best` (provisional) | 7,216 | 2 | 22 | 3 | "
+        "99.500 | 0.100 | 0.058 | 99.40 | 2026-01-02 |"
+    )
     assert records.row(record) == expected
     stopped = records.row(records.Record("any", "", "2026-01-02", epoch=1))
-    assert stopped.startswith("| Net5, `best` | 7,216 | 1 of 2 | 10 | 3 | 99.000 | 0.000 |")
+    assert stopped.startswith(
+        "| Net5, `best` (provisional) | 7,216 | 1 of 2 | 10 | 3 | 99.000 | 0.000 |"
+    )
