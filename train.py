@@ -33,8 +33,9 @@ def parse_arguments(arguments=None):
     option("--net", "a network of model.py", choices=NETS, default="net5")
     option(
         "--recipe",
-        "images, optimizer, learning rate: see recipes.py",
+        f"images, optimizer, learning rate: {', '.join(RECIPES)}",
         choices=RECIPES,
+        metavar="RECIPE",
         default="best",
     )
     option("--epochs", "passes over the training images", type=int, default=15)

@@ -98,6 +98,22 @@ def test_loops_need_neither_torchsummary_nor_matplotlib(small_root, tmp_path):
     assert "Test set (sample): Average loss" in done.stdout
 
 
+def test_the_help_fits_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        train.main(["--help"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_torchrun_is_warned_once(monkeypatch, small_root, tmp_path, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        out = ["--root", str(small_root), "--out", str(tmp_path), "--epochs", "0"]
+        assert train.main(out) == 2
+        assert capsys.readouterr().err.count("benchmarks/seeds.py") == (rank == "0")
+
+
 def test_importing_says_nothing():
     done = run("-c", "import train, predict, hubconf")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
