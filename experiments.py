@@ -73,7 +73,7 @@ def prepare(
     recipe,
     *,
     seed=1,
-    epochs=15,
+    epochs=None,
     batch_size=None,
     val_size=0,
     split="test",
@@ -85,11 +85,12 @@ def prepare(
 
     `net` is called for a network, such as `Net5` or `partial(Net5, width=8)`; `recipe` is a Recipe.
     With `val_size`, so many training images are held out (and drive ReduceLROnPlateau); with
-    `split` "validation" they alone are evaluated, and the test set is not read. `batch_size` None
-    takes the recipe's; `root`, `source` and `device` are those of `utils.data_loader`.
+    `split` "validation" they alone are evaluated, and the test set is not read. `epochs` and
+    `batch_size` None take the recipe's; `root`, `source` and `device` are `utils.data_loader`'s.
 
     Raises TypeError, ValueError, FileNotFoundError or RuntimeError for what cannot be met.
     """
+    epochs = recipe.epochs if epochs is None else epochs
     epochs = utils.check_integer("epochs", epochs, minimum=1)
     val_size = utils.check_integer("val_size", val_size, minimum=0)
     if split not in ("test", "validation"):

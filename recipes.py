@@ -36,6 +36,7 @@ class Recipe:
     averaged: Callable = lambda net: None
     loss_function: Callable = F.cross_entropy
     batch_size: int = 128
+    epochs: int = 15
 
 
 def normalised(*augmentations):
@@ -112,9 +113,9 @@ def rotation():
 
 
 def on_plateau(threshold=1e-4):
-    """Return a schedule: a tenth of the rate after 3 epochs in a row without a better loss.
+    """Return a schedule: a tenth of the rate after 3 epochs in a row without an improvement.
 
-    A loss is better if it is lower than the last better one by more than this share of it; 1e-4 is
+    A loss counts as an improvement only if it is below (1 - threshold) x the best so far; 1e-4 is
     torch's default.
     """
 
@@ -130,7 +131,7 @@ def plateau():
 
 
 def best():
-    """Step 3, ours: four images in five warped, one cycle of the learning rate, averaged weights.
+    """Step 3, ours: four images in five warped, one cycle of the learning rate, an EMA.
 
     What was tried on validation images, what it gains and how surely, is in
     benchmarks/results/ablation.md.
@@ -147,8 +148,8 @@ def best():
 def tuned_plateau():
     """Step 3's schedule from 0.1, on weaker warps than those of `best`, for Net4 without dropout.
 
-    At this rate the loss jumps, and a lucky epoch can put off its reduction for good, unless a
-    loss has to be 10 % lower to be better.
+    At this rate the loss jumps, and one lucky epoch could postpone the reduction for good. So a
+    loss counts as an improvement only if it is below 0.9 x the best so far.
     """
     return Recipe(
         warped(degrees=7, translate=(0.05, 0.05), scale=(0.95, 1.05)),
@@ -161,8 +162,8 @@ def tuned_plateau():
 def muon(kernels_lr, others_lr):
     """Return an optimizer and a schedule: Muon for the 3x3 kernels, SGD for everything else.
 
-    Both go through one cycle, each with its own max_lr. 1x1 convolutions are left to SGD: Muon's
-    loss on validation images is lower without them.
+    Both go through one cycle, each with its own max_lr. SGD also updates the 1x1 convolutions: on
+    the one validation seed where both were tried, the loss was lower that way.
     """
 
     def optimizer(parameters):
@@ -179,8 +180,8 @@ def muon(kernels_lr, others_lr):
 
 
 def quick():
-    """`best` with Muon: Net5 past 99.4 % in 3 epochs."""
-    return replace(best(), **muon(kernels_lr=0.04, others_lr=0.2))
+    """`best` with Muon, for 3 epochs: the shortest way past 99.4 % with Net5."""
+    return replace(best(), **muon(kernels_lr=0.04, others_lr=0.2), epochs=3)
 
 
 def small():

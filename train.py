@@ -38,7 +38,7 @@ def parse_arguments(arguments=None):
         metavar="RECIPE",
         default="best",
     )
-    option("--epochs", "passes over the training images", type=int, default=15)
+    option("--epochs", "passes over the images (default: the recipe's)", type=int)
     option("--batch-size", "training images per step (default: the recipe's)", type=int)
     option("--seed", "random seed for weights, order and augmentation", type=int, default=1)
     option("--val-size", "training images to hold out for validation", type=int, default=0)
@@ -103,7 +103,8 @@ def train(options):
     """
     if options.threads is not None:
         torch.set_num_threads(utils.check_integer("--threads", options.threads, minimum=1))
-    utils.check_integer("--epochs", options.epochs, minimum=1)
+    if options.epochs is not None:
+        utils.check_integer("--epochs", options.epochs, minimum=1)
     experiment = prepare(
         NETS[options.net],
         RECIPES[options.recipe](),
@@ -145,7 +146,7 @@ def train(options):
         raise
     finally:
         if len(experiment.history) and checkpoint.exists():
-            about = settings | {"epochs": options.epochs} | utils.environment(device)
+            about = settings | {"epochs": experiment.epochs} | utils.environment(device)
             save_results(folder, experiment.net, about)
         elif not checkpoint.exists():  # nothing was kept: leave nothing behind
             (folder / "settings.json").unlink(missing_ok=True)

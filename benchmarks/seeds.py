@@ -254,7 +254,7 @@ def parse_arguments(arguments=None):
     option("--dropout", "of net2, net3 or net4 (default: the network's own)", type=float)
     option("--recipe", "see recipes.py", choices=RECIPES, default="best")
     option("--seeds", "such as 1-10 or 1,4,5", type=seed_list, default="1-3")
-    option("--epochs", "of each run", type=int, default=15)
+    option("--epochs", "of each run (default: the recipe's)", type=int)
     option("--split", "what is tested", choices=("test", "validation"), default="test")
     option("--val-size", "images held out (default: 0; 10,000 for validation)", type=int)
     option("--processes", "runs side by side (default: one for each core; one on CUDA)", type=int)
@@ -295,6 +295,8 @@ def main(arguments=None):
     options = parse_arguments(arguments)
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     try:
+        if options.epochs is None:
+            options.epochs = RECIPES[options.recipe]().epochs
         utils.check_integer("--epochs", options.epochs, minimum=1)
         utils.check_integer("--val-size", options.val_size, minimum=0)
         device = utils.get_device(options.device)

@@ -8,6 +8,7 @@ from torchvision import transforms
 import batched
 import model as networks
 import utils
+from experiments import prepare
 from recipes import RECIPES, moving_average
 
 
@@ -142,3 +143,12 @@ def test_muon_takes_the_3x3_kernels_and_sgd_the_rest(name, kernels_lr):
         optimizer.step()
         scheduler.step()
     assert [max(column) for column in zip(*rates, strict=True)] == pytest.approx([kernels_lr, 0.2])
+
+
+def test_a_recipe_knows_how_long_it_takes(small_root):
+    epochs = {name: make().epochs for name, make in RECIPES.items()}
+    assert epochs.pop("quick") == 3
+    assert set(epochs.values()) == {15}
+    settings = {"root": small_root, "device": "cpu"}
+    assert prepare(networks.Net5, RECIPES["quick"](), **settings).scheduler.total_steps == 3 * 3
+    assert prepare(networks.Net5, RECIPES["quick"](), epochs=2, **settings).epochs == 2
