@@ -344,27 +344,34 @@ def stands_on_paper(part, signal, rise):
 
 
 def is_ink(part, contrast, rise, side):
-    """Say whether a part has the edges of ink; a shadow is faint, and fades over some width.
+    """Say whether a part is too dark for a shadow, or has sharper edges than a shadow has.
 
     What touches the picture's border, where the paper is known worst, has to be large and dark.
     """
-    faint = np.median(rise[part.place][part.mask]) < 0.7  # as shadows are, that halve the light
+    height = np.median(rise[part.place][part.mask])
+    faint = height < 0.7  # as shadows are, that halve the light
     if any(part.touched) and (faint or part.size < 0.1 * side):
         return False
+    if height > 1.2:
+        return True
     rows, columns = np.gradient(np.pad(contrast[part.place], 1, mode="edge"))
     edge = part.mask & ~ndimage.binary_erosion(part.mask, EVERYWHERE)
     slope = np.median(np.hypot(rows, columns)[1:-1, 1:-1][edge]) / part.contrast
+    profile = slope * part.thick / 2  # half a stroke's width against that of its edge
     if faint:
-        return slope > 0.25 and part.area > 3 * part.thick**2
-    return slope > 1 / 6 or slope * part.thick / 2 > 1.1
+        sharp = slope > 1 / 4 or (slope > 1 / 6 and profile > 2.2)
+        return sharp and part.area > 3 * part.thick**2
+    return slope > 1 / 6 or profile > 1.1
 
 
 def search(signal, width, darker, floor):
     """Return the best Search of a signal over several levels of contrast, or None.
 
-    `width` is of the square that estimates the paper; less rise than `floor` is noise.
+    `width` is of the square that estimates the paper; less rise than `floor` is noise. The grain
+    of the paper is noise too: five times the upper quartile, which is about 3.4 std.
     """
     rise, contrast = contrast_of(signal, width, darker)
+    floor = max(floor, min(5 * np.quantile(rise[::3, ::3], 0.75), 0.3))
     if rise.max() < floor:
         return None
     least, best = contrast[rise >= floor].min(), None

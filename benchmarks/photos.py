@@ -1,6 +1,7 @@
 """Read digits from photographs of many kinds, and tabulate by kind how many are read correctly.
 
-    python benchmarks/photos.py [--root FOLDER] [--kinds tune|report|all] [--images train|test]
+    python benchmarks/photos.py [--root FOLDER] [--kinds tune|report|nothing|all]
+                                [--images train|test] [--number N] [--large]
 
 A photograph is made of a digit (three of MNIST's, then one of a font), a paper, an ink, a light and
 a camera. photo.py was tuned on the kinds in TUNE, with --images train; those in REPORT were written
@@ -11,7 +12,10 @@ benchmarks/results/, NAME being what --name says.
 import io
 import itertools
 import json
+import resource
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -696,6 +700,23 @@ def measure(net, kind, glyphs, number, seed, keep=None):
     return counts
 
 
+def large(net, glyph):
+    """Return the seconds of one core that a JPEG of 12 megapixels takes, and the peak in MiB.
+
+    The seconds are those of decoding, finding and reading; the peak is that of predict.py as a
+    whole, with its imports.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "large.jpg")
+        twelve_megapixels(glyph, np.random.default_rng(0)).save(file, quality=90)
+        start = time.process_time()
+        with Image.open(file) as image:
+            read(net, image)
+        seconds = time.process_time() - start
+        subprocess.run([sys.executable, HERE.parent / "predict.py", file], check=True)
+    return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
 def table(rows):
     """Return a Markdown table of the counts by kind, in per cent."""
     lines = ["| kind | correct | refused | wrong at 90 % or more |", "| --- | ---: | ---: | ---: |"]
@@ -720,6 +741,7 @@ def main(arguments=None):
     option("--number", "of photographs of each kind", type=int, default=50)
     option("--name", "of the results", default="photos")
     option("--keep", "folder for the photographs that are not read as they should be", type=path)
+    option("--large", "measure one of 12 megapixels, and nothing else", action="store_true")
     parser.data_options(source="auto")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -731,6 +753,10 @@ def main(arguments=None):
     net = hubconf.net5(pretrained=True)
     if options.keep:
         options.keep.mkdir(parents=True, exist_ok=True)
+    if options.large:
+        digits = glyphs_of(digits.data, digits.targets, np.random.default_rng(0))
+        print("12 megapixels: {:.2f} s of one core, {:.0f} MiB".format(*large(net, next(digits))))
+        return
     results, start = {}, time.perf_counter()
     for group, kinds in {"tune": TUNE, "report": REPORT, "nothing": NOTHING}.items():
         if options.kinds not in ("all", group):
