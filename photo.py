@@ -409,7 +409,8 @@ def find_digits(image):
     """Return the digits of a PIL image as a list of Found, from left to right.
 
     The paper is estimated finely first, which follows the edges of shadows, then coarsely, for
-    wide strokes, which is what small pictures have; ink lies in the likelier direction of the two from the paper, or in the other.
+    wide strokes, which is what small pictures have; ink lies in the likelier direction of the two
+    from the paper, or in the other.
     Raises ValueError for an image without a digit.
     """
     shades, noise = without_noise(shades_of(image))
