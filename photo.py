@@ -62,9 +62,10 @@ class Search(NamedTuple):
 def shades_of(image):
     """Return the shades of a PIL image upright, float (height, width, 3) in [0, 255].
 
-    Reduced or enlarged so that the longer side has 200 to 1,000 pixels. Raises ValueError for
-    shades that are no numbers.
+    Reduced or enlarged so that the longer side has 200 to 1,000 pixels; a JPEG that is not loaded
+    yet is decoded at a lower resolution. Raises ValueError for shades that are no numbers.
     """
+    image.draft(None, (LARGE, LARGE))
     image = ImageOps.exif_transpose(image)
     factor = -(-max(image.size) // LARGE)
     if image.mode.startswith(("I", "F")):
