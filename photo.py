@@ -62,9 +62,10 @@ class Search(NamedTuple):
 def shades_of(image):
     """Return the shades of a PIL image upright, float (height, width, 3) in [0, 255].
 
-    Reduced or enlarged so that the longer side has 200 to 1,000 pixels. Raises ValueError for
-    shades that are no numbers.
+    Reduced or enlarged so that the longer side has 200 to 1,000 pixels; a JPEG that is not loaded
+    yet is decoded at a lower resolution. Raises ValueError for shades that are no numbers.
     """
+    image.draft(None, (LARGE, LARGE))
     image = ImageOps.exif_transpose(image)
     factor = -(-max(image.size) // LARGE)
     if image.mode.startswith(("I", "F")):
@@ -120,20 +121,24 @@ def without_noise(shades):
     return ndimage.gaussian_filter(shades, (width, width, 0)), noise / (2 * np.sqrt(np.pi) * width)
 
 
-def ink_direction(logs):
+def ink_direction(logs, shades):
     """Return the direction, (3,), in which ink differs from paper, of logarithms of shades.
 
     The main axis of the differences from the mean around. Ink being less than paper, its
-    differences are the larger ones, which gives the sign. What is near the border counts little.
+    differences, in shades, are the larger ones, which gives the sign. What is near the border
+    counts little.
     """
     step = max(1, max(logs.shape) // 300)
-    logs = logs[::step, ::step]
-    side = 0.3 * max(logs.shape)
-    away = logs - ndimage.uniform_filter(logs, (side, side, 0), mode="nearest")
-    window = np.outer(*(np.hanning(length + 2)[1:-1] ** 2 for length in logs.shape[:2]))
-    moments = np.einsum("yx,yxi,yxj->ij", window, away, away)
+    side = 0.3 * max(logs.shape) / step
+    window = np.outer(*(np.hanning(n + 2)[1:-1] ** 2 for n in logs[::step, ::step].shape[:2]))
+
+    def away(values):
+        values = values[::step, ::step]
+        return values - ndimage.uniform_filter(values, (side, side, 0), mode="nearest")
+
+    moments = np.einsum("yx,yxi,yxj->ij", window, away(logs), away(logs))
     direction = np.linalg.eigh(moments)[1][:, -1]
-    along = away @ direction
+    along = away(shades) @ direction
     return direction / np.abs(direction).sum() * (np.sign((window * along**3).sum()) or 1)
 
 
@@ -405,16 +410,18 @@ def find_digits(image):
     """Return the digits of a PIL image as a list of Found, from left to right.
 
     The paper is estimated finely first, which follows the edges of shadows, then coarsely, for
-    wide strokes; ink lies in the likelier direction of the two from the paper, or in the other.
+    wide strokes, which is what small pictures have; ink lies in the likelier direction of the two
+    from the paper, or in the other.
     Raises ValueError for an image without a digit.
     """
     shades, noise = without_noise(shades_of(image))
     logs = np.log(shades + 16)
-    direction = ink_direction(logs)
+    direction = ink_direction(logs, shades)
     floor = max(0.04, 4 * noise / (np.median(shades) + 16))
     if max(np.ptp(logs, axis=(0, 1))) < floor:
         raise ValueError("expected a digit, got an image of one shade")
-    for way, share in itertools.product((direction, -direction), (0.12, 0.3)):
+    shares = (0.12, 0.3) if max(image.size) > SMALL / 2 else (0.3,)
+    for way, share in itertools.product((direction, -direction), shares):
         width = round(share * max(shades.shape))
         found = search(logs @ way, width, way.sum() < 0, floor)
         if found and (share == 0.3 or found.digits[0][0].thick < 0.75 * width):
