@@ -9,6 +9,7 @@ nothing was chosen. The weights are tested again here, and have to reach what th
 """
 
 import hashlib
+import inspect
 import io
 import json
 import math
@@ -72,7 +73,13 @@ def main(arguments=None):
     parser.data_options(source="full")
     options = parser.parse_args(arguments)
     given = {"width": options.width, "dropout": options.dropout}
-    given = {name: value for name, value in given.items() if value is not None}
+    defaults = inspect.signature(NETS[options.name]).parameters.values()
+    given = {
+        parameter.name: parameter.default
+        if given[parameter.name] is None
+        else given[parameter.name]
+        for parameter in defaults
+    }
     try:
         checkpoint = utils.load_checkpoint(options.checkpoint)
         recipe = RECIPES[checkpoint["settings"]["recipe"]]()
