@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from PIL import Image
+from torch.nn import functional as F
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchvision import transforms
 
@@ -99,6 +101,34 @@ def test_no_recipe_augments_the_test_images():
     for recipe in RECIPES.values():
         kinds = [type(step) for step in recipe().test_transforms.transforms]
         assert kinds == [transforms.ToTensor, transforms.Normalize]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_black_and_white_after_normalisation(name):
+    for value, expected in ((0, -0.4242), (255, 2.8215)):  # (value / 255 - 0.1307) / 0.3081
+        image = Image.new("L", (28, 28), value)
+        pixels = RECIPES[name]().test_transforms(image)
+        assert pixels.unique().tolist() == pytest.approx([expected], abs=1e-4)
+
+
+def test_rotation_fills_the_corners_with_a_pixel_of_1_in_255():
+    torch.manual_seed(0)
+    black, rotate = Image.new("L", (28, 28), 0), RECIPES["rotation"]().train_transforms
+    rotated = torch.stack([rotate(black) for _ in range(5)])
+    assert rotated.unique().tolist() == pytest.approx([-0.4242, -0.4115], abs=1e-4)
+
+
+def test_the_settings_of_best():
+    recipe, optimizer, scheduler = made("best")
+    group = optimizer.param_groups[0]
+    assert (group["max_lr"], group["weight_decay"], scheduler.total_steps) == (0.2, 1e-4, 15 * 469)
+    assert recipe.averaged(networks.Net5()).multi_avg_fn.decay == 0.998
+    assert (recipe.loss_function, recipe.batch_size) == (F.cross_entropy, 128)
+    warp = recipe.train_transforms.transforms[0].transforms[0]
+    assert (warp.degrees, warp.translate, warp.scale) == ([-10, 10], (0.07, 0.07), (0.9, 1.1))
+    assert (warp.shear, warp.interpolation) == ([-6, 6], transforms.InterpolationMode.NEAREST)
+    tuned = made("tuned_plateau")[1].param_groups[0]
+    assert (tuned["momentum"], tuned["weight_decay"]) == (0.9, 1e-4)
 
 
 def test_the_average_forgets_the_start_then_keeps_its_decay():
