@@ -351,11 +351,14 @@ def stands_on_paper(part, signal, rise):
 def is_ink(part, contrast, rise, side):
     """Say whether a part is too dark for a shadow, or has sharper edges than a shadow has.
 
-    What touches the picture's border, where the paper is known worst, has to be large and dark.
+    What touches the picture's border, where the paper is known worst, has to be large and dark;
+    what is faint and small may be the grain of the paper.
     """
     height = np.median(rise[part.place][part.mask])
     faint = height < 0.7  # as shadows are, that halve the light
     if any(part.touched) and (faint or part.size < 0.1 * side):
+        return False
+    if faint and part.size < 0.1 * side:
         return False
     if height > 1.2:
         return True
@@ -363,6 +366,8 @@ def is_ink(part, contrast, rise, side):
     edge = part.mask & ~ndimage.binary_erosion(part.mask, EVERYWHERE)
     slope = np.median(np.hypot(rows, columns)[1:-1, 1:-1][edge]) / part.contrast
     profile = slope * part.thick / 2  # half a stroke's width against that of its edge
+    if height > 0.4 and profile > 0.85 and part.area > 4.5 * part.thick**2:
+        return True  # a long stroke, out of focus
     if faint:
         sharp = slope > 1 / 4 or (slope > 1 / 6 and profile > 2.2)
         return sharp and part.area > 3 * part.thick**2
@@ -379,7 +384,7 @@ def search(signal, width, darker, floor):
     floor = max(floor, min(5 * np.quantile(rise[::3, ::3], 0.75), 0.3))
     if rise.max() < floor:
         return None
-    least, best = contrast[rise >= floor].min(), None
+    least, best = min(contrast[rise >= floor].min(), 0.5 * contrast.max()), None
     for level in contrast.max() * np.array([0.5, 0.25, 0.12]):
         if level < least:
             break

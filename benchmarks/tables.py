@@ -14,7 +14,7 @@ from pathlib import Path
 
 import speed as speed_benchmark
 import time_to_target as target_benchmark
-from seeds import HEADER, HERE, RESULTS, caption, row
+from seeds import HEADER, HERE, RESULTS, row
 
 import experiments
 import plots
@@ -87,7 +87,17 @@ def details():
     """Return every sweep on the test set, with its hardware and versions below."""
     tables = [(title, load(name)) for title, name in DETAILS]
     lines = HEADER + "\n".join(row(title, t) for title, t in tables)
-    return lines + "\n\n" + "\n".join(f"- {title}: {caption(t)}" for title, t in tables)
+    machines = [machine(title, t) for title, t in tables]
+    return lines + "\n\n" + "\n".join(machines)
+
+
+def machine(title, summary):
+    """Return what a sweep ran on, as an item of a Markdown list."""
+    about = summary["environment"]
+    return (
+        f"- {title}: {summary['epochs']} epochs of {summary['training_images']:,} images; "
+        f"{about['hardware']}; threads a run: {about['threads']}; torch {about['torch']}"
+    )
 
 
 def output():
@@ -120,8 +130,11 @@ def speed():
 
 
 def time_to_target():
-    """Return the sentence of the time to the target."""
-    return target_benchmark.sentence(json.loads((HERE / "time-to-target-cpu.json").read_text()))
+    """Return the table of the time to the targets, and what it comes to."""
+    report = json.loads((HERE / "time-to-target-cpu.json").read_text())
+    about = f"{report['hardware']}, {report['threads']} threads, torch {report['torch']}."
+    lines = [target_benchmark.table(report), target_benchmark.sentence(report) + " " + about]
+    return "\n\n".join(lines)
 
 
 BLOCKS = {
