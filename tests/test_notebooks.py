@@ -162,7 +162,8 @@ def of_the_results():
     said = {f"{table[key]:.2f}" for table in sweeps for key in ("mean", "std", "minimum")}
     said |= {f"{value:.2f}" for table in sweeps for value in table["last_epoch"]}
     said |= {f"{table['parameters']:,}" for table in sweeps}
-    for *_, history in experiments.kept(RESULTS / "steps"):
+    for _, parameters, history in experiments.kept(RESULTS / "steps"):
+        said.add(f"{parameters:,}")
         said |= {f"{value:.2f}" for value in history.accuracy + history.train_accuracy}
     ablation = json.loads((RESULTS / "ablation.json").read_text())
     for row in ablation.values():
