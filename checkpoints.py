@@ -73,8 +73,8 @@ class RunState:
     def collect(self):
         """Return the state as plain values and tensors."""
         parts = {name: part.state_dict() for name, part in self.parts().items()}
-        if "scheduler" in parts:  # some hold functions, which their constructors restore
-            parts["scheduler"] = {k: v for k, v in parts["scheduler"].items() if not callable(v)}
+        if "scheduler" in parts:
+            parts["scheduler"] = without_functions(parts["scheduler"])
         return {
             "parts": parts,
             "generators": {name: g.get_state() for name, g in self.generators().items()},
@@ -130,6 +130,16 @@ def loader_parts(owner, place=""):
         inside = [(f".{name}", held[name]) for name in names if name in held]
     for name, part in inside:
         yield from loader_parts(part, f"{place}{name}")
+
+
+def without_functions(state):
+    """Return a scheduler's state_dict without the functions in it, which its constructor restores.
+
+    Schedulers inside a SequentialLR or ChainedScheduler are part of it.
+    """
+    if isinstance(state, dict):
+        return {k: without_functions(v) for k, v in state.items() if not callable(v)}
+    return [without_functions(v) for v in state] if isinstance(state, list) else state
 
 
 def differences(mine, saved, settings):

@@ -51,9 +51,9 @@ def net5(pretrained=False, width=None):
     return _made("net5", pretrained, width=width)
 
 
-def net6(pretrained=False):
-    """Net6: one kernel used four times. Pretrained: as for net4."""
-    return _made("net6", pretrained)
+def net6(pretrained=False, width=None):
+    """Net6: one kernel used four times, width 12 by default. Pretrained: as for net4."""
+    return _made("net6", pretrained, width=width)
 
 
 def _made(name, pretrained, **arguments):

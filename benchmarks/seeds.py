@@ -271,6 +271,8 @@ def parse_arguments(arguments=None):
         parser.error(f"--dropout is of net2, net3 and net4, got it with {options.net}")
     if options.dropout is not None and not 0 <= options.dropout < 1:
         parser.error(f"expected --dropout from 0 to less than 1, got {options.dropout}")
+    if options.epochs is None:
+        options.epochs = RECIPES[options.recipe]().epochs
     if options.val_size is None:
         options.val_size = 10_000 if options.split == "validation" else 0
     if options.split == "validation" and not options.val_size:
@@ -295,8 +297,6 @@ def main(arguments=None):
     options = parse_arguments(arguments)
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     try:
-        if options.epochs is None:
-            options.epochs = RECIPES[options.recipe]().epochs
         utils.check_integer("--epochs", options.epochs, minimum=1)
         utils.check_integer("--val-size", options.val_size, minimum=0)
         device = utils.get_device(options.device)

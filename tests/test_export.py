@@ -1,6 +1,7 @@
 """What other tools make of the networks: FX, ONNX, torch.export, pickle, other dtypes, the docs."""
 
 import copy
+import inspect
 import pickle
 import re
 import warnings
@@ -18,6 +19,8 @@ import model as networks
 import recipes
 
 CLASSES = [getattr(networks, f"Net{number}") for number in range(1, 7)]
+NEW_EXPORTER = "dynamo" in inspect.signature(torch.onnx.export).parameters  # since torch 2.5
+by_torch_export = pytest.mark.skipif(not NEW_EXPORTER, reason="torch before 2.5")
 every_class = pytest.mark.parametrize("net_class", CLASSES, ids=lambda cls: cls.__name__)
 
 
@@ -88,6 +91,7 @@ def test_torch_export(net_or_average, images):
 def exported(net, path, dynamo):
     """Export a network to ONNX with a batch of any size and return what runs it there."""
     options = {"dynamic_shapes": ({0: "batch"},)} if dynamo else {"dynamic_axes": {"images": [0]}}
+    options |= {"dynamo": dynamo} if NEW_EXPORTER else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -95,7 +99,6 @@ def exported(net, path, dynamo):
             (torch.zeros(2, 1, 28, 28),),
             path,
             input_names=["images"],
-            dynamo=dynamo,
             verbose=False,
             **options,
         )
@@ -119,12 +122,14 @@ def test_the_average_in_onnx(tmp_path):
 
 
 @pytest.mark.parametrize("made", [networks.Net6, averaged], ids=["Net6", "average of Net5"])
+@by_torch_export
 def test_onnx_by_torch_export(made, tmp_path):
     net = averaged(networks.Net5) if made is averaged else used(made)
     check_exported(net, tmp_path / "net.onnx", dynamo=True)
 
 
 @pytest.mark.long
+@by_torch_export
 def test_onnx_by_torch_export_of_the_others(net, tmp_path):
     check_exported(net, tmp_path / "net.onnx", dynamo=True)
 
@@ -255,6 +260,7 @@ def test_images_of_another_dtype_than_the_network_are_refused():
             networks.Net4()(torch.zeros(1, 1, 28, 28, dtype=dtype))
 
 
+@by_torch_export
 def test_the_code_of_the_docs(tmp_path, monkeypatch):
     """Run the blocks of docs/api.md one after the other, in a folder of their own."""
     monkeypatch.chdir(tmp_path)

@@ -68,7 +68,8 @@ def test_train_falls_back_on_the_sample_and_says_so(tmp_path):
     shutil.copytree(REPOSITORY / "data" / "sample", tmp_path / "data" / "sample")
     done = run("train.py", "--epochs", 1, cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert "warning: MNIST could not be downloaded (the network is cut off)" in done.stderr
+    assert "train.py: warning: " in done.stderr
+    assert "MNIST could not be downloaded (the network is cut off)" in done.stderr
     assert "4,000 training images (sample MNIST)" in done.stdout
     assert (tmp_path / "runs" / "net5-best-seed1" / "weights.pt").is_file()
 
