@@ -166,8 +166,8 @@ def plot_confusion(outputs, labels, axes=None):
             colour = GREY if label == prediction else "black"
             axes.text(prediction, label, count, ha="center", va="center", color=colour)
     accuracies = [
-        f"{digit}   {100 * hits / total:.2f} %" if total else f"{digit}   none"
-        for digit, (hits, total) in enumerate(zip(correct, totals, strict=True))
+        f"{digit}   {100 * right / total:.2f} %" if total else f"{digit}   none"
+        for digit, (right, total) in enumerate(zip(correct, totals, strict=True))
     ]
     axes.set_xticks(range(10))
     axes.set_yticks(range(10), accuracies)

@@ -127,7 +127,7 @@ def train(options):
         f"{len(images):,} training images ({images.source} MNIST)"
     )
     if images.source == "sample":
-        print("The full MNIST was not found: results are marked (sample) and are lower.")
+        print("This is the shipped sample: results are marked (sample), and are lower.")
     checkpoint = folder / "checkpoint.pt"
     try:
         experiment.fit(

@@ -170,7 +170,7 @@ ROWS = {  # what there is to try, and in what it differs from the start
     "blur-weight-decay-2e-4": (
         replace(NEAREST, blur=True, weight_decay=2e-4),
         "`nearest-blur` with twice the weight decay; not taken: its loss is higher, its accuracy "
-        "the same within the spread.",
+        "the same within the std.",
     ),
     "blur-weight-decay-3e-4": (
         replace(NEAREST, blur=True, weight_decay=3e-4),
