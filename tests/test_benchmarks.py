@@ -131,7 +131,7 @@ def test_time_to_target(small_root, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(time_to_target, "TARGETS", (1.0, 2.0))
     monkeypatch.setattr(time_to_target, "COMPARED", 1.0)
     arguments = ["--root", str(small_root), "--source", "auto", "--epochs", "2", "--workers", "0"]
-    time_to_target.main(arguments)
+    time_to_target.main([*arguments, "--quick-epochs", "1", "--quick-seeds", "2"])
     report = json.loads((tmp_path / "time-to-target-cpu.json").read_text())
     ways = [report[way] for way in ("standard", "quick", "best")]
     assert [len(way["accuracies"]) for way in ways] == [1, 1, 1]
@@ -145,17 +145,32 @@ def test_epochs_end_at_the_last_target():
     assert result["accuracies"] == [98.0, 99.4, 99.5]
     result = time_to_target.timed(lambda number: 99.3, 2)
     assert len(result["seconds"]) == 2
+    result = time_to_target.timed(lambda number: 99.6, 2, stop=False)
+    assert result["accuracies"] == [99.6, 99.6]
+
+
+def test_seeds_count_by_their_mean():
+    runs = [
+        {"accuracies": [99.0, 99.5], "seconds": [1.0, 2.0]},
+        {"accuracies": [99.2, 99.4], "seconds": [2.0, 4.0]},
+    ]
+    mean = time_to_target.mean(runs)
+    assert mean["accuracies"] == pytest.approx([99.1, 99.45])
+    assert mean["seconds"] == [1.5, 3.0]
+    assert mean["runs"] == runs
 
 
 def test_times_of_ways_that_reach_a_target_and_that_do_not():
     slow = {"accuracies": [99.0, 99.3], "seconds": [50.0, 100.0]}
     fast = {"accuracies": [99.1, 99.5], "seconds": [5.0, 9.94]}
-    report = {"quick": fast, "best": fast, "standard": slow, "targets": [99.0, 99.4]}
+    quick = fast | {"runs": [fast, fast]}
+    report = {"quick": quick, "best": fast, "standard": slow, "targets": [99.0, 99.4]}
     assert "more than 10.0 times as fast" in time_to_target.sentence(report)
     rows = time_to_target.table(report).splitlines()
     assert rows[0] == "| | 99.0 % | 99.4 % |"
     assert rows[2].endswith("| 50 s (epoch 1) | not in 100 s (2 epochs) |")
     assert rows[3] == "| Net5, `best` | 5 s (epoch 1) | 10 s (epoch 2) |"
+    assert rows[4].startswith("| Net5, `quick`, mean of 2 seeds |")
     assert "1.0 times" in time_to_target.sentence(report | {"standard": fast})
     assert "did not reach 99.4 %" in time_to_target.sentence(report | {"quick": slow})
 
