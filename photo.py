@@ -253,7 +253,7 @@ def belongs_to_the_border(part, side):
 
 def is_a_blot(part):
     """Say whether a part is about as wide as long, without strokes."""
-    return part.area < 1.6 * part.thick**2
+    return part.area < 1.12 * part.thick**2
 
 
 def within(place, outer):
@@ -276,19 +276,43 @@ def encloses(outer, inner):
 
 
 def belongs(part, main, away):
-    """Say whether a part is a piece of a digit: the bar of a five, the other half of a stroke.
+    """Say whether a part is a piece of a digit, such as the bar of a five.
 
     `away` is the least distance between the two, in pixels.
     """
-    if part.contrast < 0.5 * main.contrast or not 0.3 < part.thick / main.thick < 1.6:
-        return False
-    if away < 0.6 * main.thick and part.size > main.thick:
-        return True
     (height, width), columns, others = part.mask.shape, part.place[1], main.place[1]
     shared = min(columns.stop, others.stop) - max(columns.start, others.start)
     another = height > 0.6 * main.mask.shape[0] and shared < 0.3 * width  # beside it
     large = part.size > 0.15 * main.size and not is_a_blot(part)
     return away < 0.2 * main.size and large and not another
+
+
+def joins(part, main, away):
+    """Say whether a part goes on where another one ends, as the halves of a broken stroke do."""
+    return away < max(0.6 * main.thick, 0.04 * main.size) and part.size > main.thick
+
+
+def is_of_the_pen(part, main):
+    """Say whether a part has about the contrast and the stroke of a digit."""
+    return part.contrast > 0.5 * main.contrast and 0.3 < part.thick / main.thick < 1.6
+
+
+def distances_from(other, limit):
+    """Return a function: the least distance of a part from another one, in pixels.
+
+    Infinity for a part that is wholly beyond the limit, up and down or to the side.
+    """
+    margin = int(limit) + 2
+    away = ndimage.distance_transform_edt(~np.pad(other.mask, margin))
+    top, left = (piece.start - margin for piece in other.place)
+
+    def distance(part):
+        ys, xs = np.nonzero(part.mask)
+        ys, xs = ys + part.place[0].start - top, xs + part.place[1].start - left
+        near = (ys >= 0) & (xs >= 0) & (ys < away.shape[0]) & (xs < away.shape[1])
+        return away[ys[near], xs[near]].min() if near.any() else np.inf
+
+    return distance
 
 
 def grouped(parts, side):
@@ -303,19 +327,18 @@ def grouped(parts, side):
     for main in sorted(likely, key=lambda part: -part.score):
         if main.number in taken:
             continue
-        group, margin = [main], int(0.3 * main.size) + 2
+        group = [main]
         taken.add(main.number)
-        top, left = (piece.start - margin for piece in main.place)
-        away = ndimage.distance_transform_edt(~np.pad(main.mask, margin))
-        for part in parts:
-            if part.number in taken or part.size > 1.5 * main.size:
-                continue
-            ys, xs = np.nonzero(part.mask)
-            ys, xs = ys + part.place[0].start - top, xs + part.place[1].start - left
-            near = (ys >= 0) & (xs >= 0) & (ys < away.shape[0]) & (xs < away.shape[1])
-            if near.any() and belongs(part, main, away[ys[near], xs[near]].min()):
-                group.append(part)
-                taken.add(part.number)
+        for member in group:  # which grows
+            distance = distances_from(member, limit=0.3 * main.size)
+            for part in parts:
+                if part.number in taken or part.size > 1.5 * main.size:
+                    continue
+                away = distance(part)
+                piece = member is main and belongs(part, main, away)
+                if is_of_the_pen(part, main) and (piece or joins(part, member, away)):
+                    group.append(part)
+                    taken.add(part.number)
         groups.append(group)
     return groups
 
@@ -335,17 +358,19 @@ def candidates(contrast, level):
     return grouped(parts, max(mask.shape)), lines
 
 
-def stands_on_paper(part, signal, rise):
-    """Say whether what surrounds a part is on the whole its paper, and not ink around a hole."""
-    margin = max(3, int(0.5 * part.size))
-    place = tuple(slice(max(piece.start - margin, 0), piece.stop + margin) for piece in part.place)
-    around = np.ones(signal[place].shape, dtype=bool)
-    around[within(part.place, place)] = False
-    if not around.any():
-        return True
-    ink = np.median(signal[part.place][part.mask])
-    height = np.median(rise[part.place][part.mask])
-    return np.mean(signal[place][around] < ink - 0.5 * height) > 0.5
+def stands_on_paper(part, signal, rise, lines):
+    """Say whether a part ends where its ink does, and not only because the paper is misjudged.
+
+    That happens where a stroke is too wide for the paper's estimate, and in a hole of a digit: ink
+    goes on along more of the outline than a stroke is thick.
+    """
+    place = tuple(slice(max(piece.start - 3, 0), piece.stop + 3) for piece in part.place)
+    own = np.zeros(signal[place].shape, dtype=bool)
+    own[within(part.place, place)] = part.mask
+    around = ndimage.binary_dilation(own, EVERYWHERE, iterations=3) & ~own & ~lines[place]
+    least = np.median(signal[place][own]) - 0.3 * np.median(rise[place][own])
+    runs, _ = ndimage.label(around & (signal[place] > least), EVERYWHERE)
+    return np.bincount(runs.flat)[1:].max(initial=0) / 3 < 0.5 * part.thick
 
 
 def is_ink(part, contrast, rise, side):
@@ -393,7 +418,7 @@ def search(signal, width, darker, floor):
             group
             for group in digits
             if is_ink(group[0], contrast, rise, max(signal.shape))
-            and stands_on_paper(group[0], signal, rise)
+            and stands_on_paper(group[0], signal, rise, lines)
         ]
         if digits and (best is None or Search(digits, lines, contrast).score > 1.15 * best.score):
             best = Search(digits, lines, contrast)
@@ -415,8 +440,8 @@ def find_digits(image):
     """Return the digits of a PIL image as a list of Found, from left to right.
 
     The paper is estimated finely first, which follows the edges of shadows, then coarsely, for
-    small pictures and wide strokes, which are wider still where they cross; ink lies in the
-    likelier direction of the two from the paper, or in the other.
+    small pictures and wide strokes; ink lies in the likelier direction of the two from the paper,
+    or in the other.
     Raises ValueError for an image without a digit.
     """
     shades, noise = without_noise(shades_of(image))
@@ -425,11 +450,13 @@ def find_digits(image):
     floor = max(0.04, 4 * noise / (np.median(shades) + 16))
     if max(np.ptp(logs, axis=(0, 1))) < floor:
         raise ValueError("expected a digit, got an image of one shade")
-    shares = (0.12, 0.3) if max(image.size) > SMALL / 2 else (0.3,)
+    if max(image.size) < 8:
+        raise ValueError(f"expected a digit, got {image.width}x{image.height} pixels")
+    shares = (0.12, 0.3, 0.6) if max(image.size) > SMALL / 2 else (0.3, 0.6)
     for way, share in itertools.product((direction, -direction), shares):
         width = round(share * max(shades.shape))
         found = search(logs @ way, width, way.sum() < 0, floor)
-        if found and (share == 0.3 or found.digits[0][0].thick < 0.6 * width):
+        if found:
             first, *others = found.digits
             others = [group for group in others if is_like(group[0], first[0])]
             digits = sorted([first, *others], key=lambda group: group[0].place[1].start)

@@ -24,8 +24,7 @@ from PIL import Image, ImageOps
 import hubconf
 import options
 import photo
-from recipes import MEAN, STD
-from train import NETS
+from model import MEAN, NETS, STD
 
 SIDE, BOX = 28, 20  # pixels: MNIST's images, and the box that its digits fit into
 DOUBTFUL = 0.9  # answers with a lower probability are marked

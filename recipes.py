@@ -14,9 +14,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
+from model import MEAN, STD
 from optim import Muon
-
-MEAN, STD = (0.1307,), (0.3081,)  # of the pixels of MNIST's 60,000 training images, on [0, 1]
 
 
 @dataclass(frozen=True)

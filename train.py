@@ -14,14 +14,12 @@ from pathlib import Path
 
 import torch
 
-import model as networks
 import plots
 import utils
 from experiments import prepare
+from model import NETS
 from options import OneLineParser, path
 from recipes import RECIPES
-
-NETS = {f"net{n}": getattr(networks, f"Net{n}") for n in range(1, 7)}
 
 
 def parse_arguments(arguments=None):

@@ -34,9 +34,9 @@ sys.path.insert(0, str(HERE.parent))
 import utils  # noqa: E402
 from checkpoints import SCHEDULE_CONSTANTS  # noqa: E402
 from experiments import prepare  # noqa: E402
+from model import NETS  # noqa: E402
 from options import OneLineParser  # noqa: E402
 from recipes import RECIPES  # noqa: E402
-from train import NETS  # noqa: E402
 
 TARGET = 99.4  # per cent
 RESULTS, STATES = HERE / "results", HERE.parent / "runs" / "sweeps"

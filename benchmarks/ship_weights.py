@@ -20,9 +20,9 @@ import torch
 from seeds import HERE
 
 import utils
+from model import MEAN, NETS, STD
 from options import OneLineParser
-from recipes import MEAN, RECIPES, STD
-from train import NETS
+from recipes import RECIPES
 
 WEIGHTS = HERE.parent / "weights"
 

@@ -22,7 +22,8 @@ from torchvision.transforms import v2
 import batched
 import mnist
 import utils
-from recipes import MEAN, STD, normalised, rotation
+from model import MEAN, STD
+from recipes import normalised, rotation
 
 
 @pytest.fixture

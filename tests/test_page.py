@@ -19,7 +19,7 @@ from torch import nn
 import predict
 from layers import trace
 from mnist import find_mnist, load_mnist
-from recipes import MEAN, STD
+from model import MEAN, STD
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 HANDWRITING = json.loads((Path(__file__).parent / "handwriting.json").read_text())

@@ -3,6 +3,7 @@
 import io
 import itertools
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from conftest import REPOSITORY
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image, ImageDraw, ImageFont
 
@@ -208,6 +210,41 @@ def test_specks_are_no_digit():
     image.putpixel((890, 890), 0)
     with pytest.raises(ValueError, match="expected a digit"):
         predict.to_mnist(image)
+
+
+@pytest.mark.parametrize("digit", range(2, 10))
+@pytest.mark.parametrize("across", [True, False])
+def test_halves_of_a_digit_belong_together(digit, across):
+    shades = np.array(drawn(digit, "DejaVuSerif.ttf", (500, 400), 300, (100, 60), 230, 30))
+    dark = np.argwhere(shades < 100).mean(axis=0).astype(int)[0 if across else 1]
+    gap = np.s_[dark - 3 : dark + 3]
+    shades[gap if across else np.s_[:, gap]] = 230
+    assert len(photo.find_digits(Image.fromarray(shades))) == 1
+
+
+@pytest.mark.parametrize("width", [20, 40, 60])
+def test_thick_strokes_are_found_whole(width):
+    image = Image.new("L", (300, 300), 240)
+    points = [(150, 60), (110, 150), (110, 220), (190, 220)]
+    ImageDraw.Draw(image).line(points, fill=20, width=width, joint="curve")
+    ink = np.asarray(image) < 128
+    left, top, right, bottom = photo.find_digits(image)[0].box
+    rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
+    expected = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+    assert np.abs(np.array([left, top, right, bottom]) * 300 - expected).max() < 4
+
+
+def test_reading_needs_no_torchvision(tmp_path):
+    path = save(drawn(8, *STYLES[0]), tmp_path / "eight.png")
+    hidden = "import sys; sys.modules['torchvision'] = None; import predict; predict.main()"
+    result = subprocess.run(
+        [sys.executable, "-c", hidden, str(path)],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        check=True,
+    )
+    assert result.stdout.startswith(f"{path}: 8 ")
 
 
 def test_a_large_photo_is_reduced():
