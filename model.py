@@ -1,7 +1,6 @@
 """Net1 to Net6: from a naive convolutional network to one under 3,000 parameters.
 
-Every network maps images of shape (N, 1, 28, 28), their pixels normalised by MEAN and STD, to
-log-probabilities of shape (N, 10); NETS has them all by name.
+Every network maps images of shape (N, 1, 28, 28) to log-probabilities of shape (N, 10).
 The comment after each layer gives its output size, height x width x channels, and RF, its
 receptive field: the side in pixels of the input window that one output depends on.
 """
@@ -12,8 +11,6 @@ from numbers import Integral
 import torch
 from torch import fx, nn
 from torch.nn import functional as F
-
-MEAN, STD = (0.1307,), (0.3081,)  # of the pixels of MNIST's 60,000 training images, on [0, 1]
 
 
 def conv_block(in_channels, out_channels, padding=0, batch_norm=True, dropout=0.0):

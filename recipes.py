@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
-from model import MEAN, STD
+from form import MEAN, STD
 from optim import Muon
 
 

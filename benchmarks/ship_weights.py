@@ -20,7 +20,8 @@ import torch
 from seeds import HERE
 
 import utils
-from model import MEAN, NETS, STD
+from form import MEAN, STD
+from model import NETS
 from options import OneLineParser
 from recipes import RECIPES
 

@@ -22,7 +22,7 @@ from torchvision.transforms import v2
 import batched
 import mnist
 import utils
-from model import MEAN, STD
+from form import MEAN, STD
 from recipes import normalised, rotation
 
 

@@ -1,0 +1,55 @@
+"""MNIST's form: 28x28 pixels, white on black, the digit in a box of 20x20 by its centre of mass.
+
+docs/demo/form.js does the same for the page.
+"""
+
+import math
+
+import numpy as np
+
+MEAN, STD = (0.1307,), (0.3081,)  # of the pixels of MNIST's 60,000 training images, on [0, 1]
+SIDE, BOX = 28, 20  # pixels: MNIST's images, and the box that its digits fit into
+
+
+def nearest(number):
+    """Round half up: int. What rounding errors keep from a half counts as one."""
+    return math.floor(number + 0.5 + 1e-9)
+
+
+def resampling(pixels, samples):
+    """Return the matrix (pixels, samples) that resamples a row of samples to that many pixels.
+
+    A triangle filter, one pixel to each side (one sample where it enlarges); every row sums to 1.
+    """
+    scale = samples / pixels
+    centres = (np.arange(pixels) + 0.5) * scale
+    distance = np.abs(np.arange(samples) + 0.5 - centres[:, None]) / max(scale, 1)
+    weights = np.maximum(1 - distance, 0)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def mnist_form(ink):
+    """Bring ink, float (height, width) in [0, 1], to MNIST's form: uint8 (28, 28), white on black.
+
+    As the makers of the set did (LeCun, Cortes and Burges, "The MNIST database"), in five steps:
+    crop to the rows and columns with ink above 0.5; resample, with proportions kept, so that the
+    longer side has 20 pixels and the other one max(1, nearest(20 * shorter / longer)); divide by
+    the maximum; put the centre of mass as near to pixel (14, 14) as whole pixels allow, without
+    leaving the frame; multiply by 255 and round. Raises ValueError without ink above 0.5, or where
+    the maximum before the division is below 0.25.
+    """
+    rows, columns = np.flatnonzero(ink.max(axis=1) > 0.5), np.flatnonzero(ink.max(axis=0) > 0.5)
+    if not len(rows):
+        raise ValueError("expected a digit, got no ink")
+    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = (max(1, nearest(BOX * side / max(ink.shape))) for side in ink.shape)
+    digit = resampling(height, ink.shape[0]) @ ink @ resampling(width, ink.shape[1]).T
+    if digit.max() < 0.25:
+        raise ValueError("expected a digit, got specks that vanish at 20x20 pixels")
+    digit /= digit.max()
+    top = nearest(SIDE / 2 - np.average(np.arange(height), weights=digit.sum(axis=1)))
+    left = nearest(SIDE / 2 - np.average(np.arange(width), weights=digit.sum(axis=0)))
+    top, left = min(max(top, 0), SIDE - height), min(max(left, 0), SIDE - width)
+    framed = np.zeros((SIDE, SIDE), dtype=np.uint8)
+    framed[top : top + height, left : left + width] = np.floor(255 * digit + 0.5)
+    return framed
