@@ -137,9 +137,27 @@ def time_to_target():
     return "\n\n".join(lines)
 
 
+def of_photographs(table, count):
+    """Return the share of the photographs that can be read which are correct, refused, ..."""
+    rows = table["kinds"]["tune"] + table["kinds"]["report"]
+    return 100 * sum(row[count] for row in rows) / sum(row["n"] for row in rows)
+
+
+def photographs():
+    """Return the table of what is read of photographs, before photo.py was written and now."""
+    counts = ("correct", "refused", "wrong_at_90")
+    rows = []
+    for title, name in (("before `photo.py`", "photos-before"), ("now", "photos")):
+        t = load(name)
+        shares = (f"{of_photographs(t, count):.1f}" for count in counts)
+        rows.append((title, t["number"], *shares))
+    header = ("", "of each kind", "correct, %", "refused, %", "wrong at 90 % or more, %")
+    return table(header, ("---", "---:", "---:", "---:", "---:"), rows)
+
+
 BLOCKS = {
     block.__name__: block
-    for block in (path, summary, details, output, weights, speed, time_to_target)
+    for block in (path, summary, details, output, weights, speed, time_to_target, photographs)
 }
 
 
@@ -157,6 +175,7 @@ def field(name, field):
         "minutes": lambda: f"{statistics.median(t['seconds']) / 60:.0f}",
         "seconds": lambda: f"{statistics.median(t['seconds']):.0f}",
         "loss": lambda: f"{statistics.mean(t['loss']):.4f}",
+        "correct": lambda: f"{of_photographs(t, 'correct'):.1f}",
     }
     return str(values[field]())
 
