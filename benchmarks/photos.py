@@ -151,6 +151,23 @@ def ruled(rng, distance, width, turn=0.0, squared=False):
     return np.max([((way + shift) % distance < width).astype(float) for way in ways], axis=0)
 
 
+def lights(rng):
+    """Return light that falls unevenly, of one of seven kinds: float (height, width)."""
+    y, x = rng.uniform(0, HEIGHT), rng.uniform(0, WIDTH)
+    depth, choice = rng.uniform(0.1, 0.5), rng.integers(7)
+    if choice < 2:
+        return 1 - 1.4 * depth * (X / WIDTH if choice else Y / HEIGHT)
+    if choice == 2:
+        return 1 - 1.6 * depth * ((X / WIDTH - 0.5) ** 2 + (Y / HEIGHT - 0.5) ** 2) / 0.5
+    if choice == 3:
+        return 1 - depth * np.clip((X - x + rng.uniform(-1, 1) * Y) / 60, 0, 1)
+    if choice == 4:
+        return 1 - depth * ndimage.gaussian_filter((x < X + 0.3 * Y).astype(float), 1)
+    if choice == 5:
+        return 0.3 + 0.7 * np.exp(-((X - x) ** 2 + (Y - y) ** 2) / (2 * 260**2))
+    return 1 - depth * ndimage.gaussian_filter((smooth_noise(X.shape, 70, rng) > 0.4) * 1.0, 6)
+
+
 # Kinds on which predict.py was tuned
 
 
@@ -581,24 +598,61 @@ def coloured_pens(glyph, rng):
     return camera(painted(somewhere(glyph, rng), papers[choice], pens[choice]), rng)
 
 
+def circled(glyph, rng):
+    angle = np.arctan2(Y - 300, X - 400)
+    radius = rng.uniform(190, 230) * (1 + 0.04 * np.sin(2 * angle + rng.uniform(0, 6)))
+    away = np.abs(np.hypot(X - 400, (Y - 300) / 1.1) - radius)
+    ring = (away < rng.uniform(2, 4.5)).astype(float)
+    return camera(painted(np.maximum(page(glyph(260), 170, 270), ring)), rng)
+
+
+def sticky_note(glyph, rng):
+    wood = 0.45 + 0.08 * smooth_noise((HEIGHT, WIDTH), 3, rng) + 0.05 * np.sin(Y / 7)
+    shades = 255 * np.clip(wood, 0.1, 1)[..., None] * np.array([1, 0.75, 0.5])
+    turn = rng.uniform(-0.35, 0.35)
+    x = (X - 400) * np.cos(turn) + (Y - 300) * np.sin(turn)
+    y = (Y - 300) * np.cos(turn) - (X - 400) * np.sin(turn)
+    note = np.maximum(np.abs(x), np.abs(y)) < 240
+    shades[note] = painted(page(glyph(260), 170, 270), (250, 230, 110), (40, 40, 120))[note]
+    return camera(shades, rng, blur=1)
+
+
+def seen_askew(image, rng, share):
+    """Return an image as a camera that is not above the paper sees it."""
+    (width, height), move = image.size, rng.uniform(0, share, 8)
+    x, y = width * np.abs([0, 0, 1, 1] - move[:4]), height * np.abs([0, 1, 1, 0] - move[4:])
+    corners = tuple(np.stack([x, y], axis=1).ravel())
+    return image.transform(image.size, Image.Transform.QUAD, corners, Image.Resampling.BICUBIC)
+
+
+def perspective(glyph, rng):
+    shades = painted(ruled(rng, 50, 2, rng.uniform(-2, 2)), colour=(150, 170, 210))
+    ink = page(glyph(300))[..., None]
+    return seen_askew(camera(shades * (1 - ink) + ink * BLACK, rng), rng, 0.12)
+
+
+def anything(glyph, rng):
+    """Any paper with any pen in any light, by any camera."""
+    papers = (WHITE, GREY, (250, 230, 110), (185, 145, 105), (200, 220, 240), (45, 62, 52))
+    pens = (BLACK, BLUE, (150, 30, 40), (90, 90, 95), (20, 90, 40))
+    chalks = ((225, 225, 215), (240, 220, 120))
+    choice, size = rng.integers(len(papers)), int(rng.integers(120, 420))
+    pens = chalks if choice == 5 else pens
+    thin = glyph.face is None and rng.random() < 0.4
+    ink = glyph.line(size, rng.integers(5, 16)) if thin else glyph(size)
+    ink = page(ink, rng.integers(0, HEIGHT - size), rng.integers(0, WIDTH - size))[..., None]
+    lines, kind = np.zeros((HEIGHT, WIDTH)), rng.integers(4)
+    if kind < 2:
+        lines = ruled(rng, rng.integers(30, 80), 2, rng.uniform(-4, 4), squared=kind == 1)
+    paper = np.array(papers[choice])
+    shades = painted(lines, paper, 0.8 * paper + 0.2 * np.array(BLUE))
+    shades = (shades * (1 - ink) + ink * pens[rng.integers(len(pens))]) * lights(rng)[..., None]
+    image = camera(shades, rng, rng.uniform(1, 10), rng.uniform(0, 6), rng.uniform(0.5, 3))
+    image = seen_askew(image, rng, 0.06) if rng.random() < 0.5 else image
+    return jpeg(image, int(rng.integers(30, 95)))
+
+
 # Kinds that have nothing to read, or too much
-
-
-def lights(rng):
-    """Return one of the lights above: float (height, width)."""
-    y, x = rng.uniform(0, HEIGHT), rng.uniform(0, WIDTH)
-    depth, choice = rng.uniform(0.1, 0.5), rng.integers(7)
-    if choice < 2:
-        return 1 - 1.4 * depth * (X / WIDTH if choice else Y / HEIGHT)
-    if choice == 2:
-        return 1 - 1.6 * depth * ((X / WIDTH - 0.5) ** 2 + (Y / HEIGHT - 0.5) ** 2) / 0.5
-    if choice == 3:
-        return 1 - depth * np.clip((X - x + rng.uniform(-1, 1) * Y) / 60, 0, 1)
-    if choice == 4:
-        return 1 - depth * ndimage.gaussian_filter((x < X + 0.3 * Y).astype(float), 1)
-    if choice == 5:
-        return 0.3 + 0.7 * np.exp(-((X - x) ** 2 + (Y - y) ** 2) / (2 * 260**2))
-    return 1 - depth * ndimage.gaussian_filter((smooth_noise(X.shape, 70, rng) > 0.4) * 1.0, 6)
 
 
 def blank(glyph, rng):
@@ -655,6 +709,7 @@ REPORT = [
     *(small_jpeg, strong_jpeg, motion_blur, night, kraft_paper, screenshot, turned_by_the_camera),
     *(in_a_corner, fills_the_picture, cut_at_the_border, twelve_megapixels),
     *(with_a_caption, shows_through, smeared_blackboard, white_on_nothing, coloured_pens),
+    *(circled, sticky_note, perspective, anything),
 ]
 NOTHING = [blank, blank_paper_of_any_kind, two_digits, four_small_digits]
 
