@@ -50,11 +50,16 @@ NET4_BEST = Record(
 EXERCISE = Record("net4-plateau", "--net net4 --recipe plateau --seeds 1-5", "2026-11-23")
 WIDTH_8 = Record("net5-width8-best", "--net net5 --width 8 --recipe best --seeds 1-5", "2026-11-25")
 QUICK = Record("net5-quick", "--net net5 --recipe quick --epochs 3 --seeds 1-20", "2026-11-25")
+QUICK_1 = Record(
+    "net5-quick1",
+    "--net net5 --recipe quick --epochs 1 --seeds 1-10 --out net5-quick1",
+    "2026-11-25",
+)
 SMALL = Record("net6-small", "--net net6 --recipe small --seeds 1-10", "2026-11-25")
 TRACKS = (
     Track(
         "Fewest epochs to 99.0 %, fewer than 8,000 parameters",
-        (replace(BEST, epoch=2), replace(NET4_BEST, epoch=2), replace(EXERCISE, epoch=5)),
+        (QUICK_1, replace(BEST, epoch=2), replace(NET4_BEST, epoch=2), replace(EXERCISE, epoch=5)),
     ),
     Track(
         "Fewest epochs to 99.4 %, fewer than 8,000 parameters",
@@ -150,20 +155,28 @@ def width_table(points):
     return "\n".join(lines) + "\n"
 
 
-def draw_widths(points):
-    """Return a figure of the widths: test accuracy against parameters, every seed and the mean."""
+def draw_widths(points, other):
+    """Return a figure of the widths: test accuracy against parameters, every seed and the mean.
+
+    `other` is (name, parameters, accuracies) of another network, for comparison.
+    """
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for _, parameters, accuracies in points:
         xs = [parameters] * len(accuracies)
         axes.plot(xs, accuracies, "o", color=plots.BLUE, alpha=0.35, markersize=3.5)
+    name, parameters, accuracies = other
+    axes.plot([parameters] * len(accuracies), accuracies, ".", color=plots.ORANGE, alpha=0.35)
+    axes.plot(parameters, statistics.mean(accuracies), "D", color=plots.ORANGE)
+    place = {"xytext": (0, 14), "textcoords": "offset points", "ha": "center"}
+    axes.annotate(name, (parameters, max(accuracies)), color=plots.ORANGE, **place)
     means = [statistics.mean(accuracies) for *_, accuracies in points]
     axes.plot([parameters for _, parameters, _ in points], means, "o-", color=plots.BLUE)
     for (width, parameters, _), mean in zip(points, means, strict=True):
         place = {"xytext": (-7, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
         axes.annotate(width, (parameters, mean), size="small", color=plots.BLUE, **place)
     axes.axhline(99.4, color="grey", linewidth=0.8, linestyle=":")
-    axes.set_xlabel("parameters of Net5 (beside each mean: its width)")
+    axes.set_xlabel("parameters (beside each mean of Net5: its width)")
     axes.set_ylabel("test accuracy, last epoch (%)")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.grid(alpha=0.3)
@@ -184,7 +197,10 @@ def main():
     """Write both files."""
     path = DOCS / "records.md"
     utils.write_atomically(path, generated(path.read_text()).encode())
-    draw_widths(widths()).savefig(DOCS / "width.png", dpi=150)
+    small = runs(SMALL.sweep)
+    accuracies = [result["history"]["test_accuracy"][-1] for result in small]
+    net6 = ("Net6, recipe small", small[0]["settings"]["parameters"], accuracies)
+    draw_widths(widths(), net6).savefig(DOCS / "width.png", dpi=150)
 
 
 if __name__ == "__main__":
