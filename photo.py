@@ -287,9 +287,9 @@ def belongs(part, main, away):
     return away < 0.2 * main.size and large and not another
 
 
-def joins(part, main, away):
+def joins(part, other, away):
     """Say whether a part goes on where another one ends, as the halves of a broken stroke do."""
-    return away < max(0.6 * main.thick, 0.04 * main.size) and part.size > main.thick
+    return away < max(0.6 * other.thick, 0.04 * other.size) and part.size > other.thick
 
 
 def is_of_the_pen(part, main):
