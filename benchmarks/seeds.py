@@ -219,7 +219,10 @@ HEADER = (
 def row(name, table):
     """Return a summary as a row of a Markdown table."""
     reached = [epoch for epoch in table["first_at_target"] if epoch is not None]
-    first = f"epoch {min(reached)} to {max(reached)}" if reached else "never"
+    first = "never"
+    if reached:
+        first = f"epoch {min(reached)}"
+        first += f" to {max(reached)}" if max(reached) > min(reached) else ""
     if 0 < len(reached) < len(table["seeds"]):
         first += f", {len(reached)} of {len(table['seeds'])}"
     alike = " or " not in table["environment"]["threads"]
@@ -237,7 +240,8 @@ def caption(table):
     tested += " (sample)" * (table["source"] == "sample")
     about = table["environment"]
     return (
-        f"Accuracy in per cent on {tested}, after {table['epochs']} epochs of "
+        f"Accuracy in per cent on {tested}, after {table['epochs']} "
+        f"epoch{'s' * (table['epochs'] != 1)} of "
         f"{table['training_images']:,} images; the std is over seeds. "
         f"{about['hardware']}, {about['device']}, {about['threads']} "
         f"thread{'s' * (about['threads'] != '1')} a run, torch {about['torch']}, "
