@@ -75,7 +75,7 @@ def test_the_figures_of_a_table():
 def test_a_target_that_not_all_reach():
     assert "| never |" in seeds.row("", seeds.summary(results_of([98.0, 99.0])))
     some = seeds.row("", seeds.summary(results_of([98.0, 99.0], [99.0, 99.4])))
-    assert "| epoch 2 to 2, 1 of 2 |" in some
+    assert "| epoch 2, 1 of 2 |" in some
 
 
 def test_a_table_of_runs_on_different_machines_says_so():
