@@ -4,9 +4,9 @@
                                 [--images train|test] [--number N] [--large]
 
 A photograph is made of a digit (three of MNIST's, then one of a font), a paper, an ink, a light and
-a camera. photo.py was tuned on the kinds in TUNE, with --images train; those in REPORT were written
-beforehand, and only reported. What NOTHING holds has to be refused. Writes NAME.md and NAME.json to
-benchmarks/results/, NAME being what --name says.
+a camera. photo.py was tuned on the kinds in TUNE, with --images train but for its last changes;
+those in REPORT were only reported. What NOTHING holds has to be refused. Writes NAME.md and
+NAME.json to benchmarks/results/, NAME being what --name says.
 """
 
 import io
