@@ -13,22 +13,23 @@ from seeds import HERE, RESULTS
 
 import plots
 
-SWEEP = re.compile(r"net(\d)(?:-width(\d+))?-(\w+)")  # not validation, no other dropout
+SWEEP = re.compile(r"net(\d)-(\w+)")  # not validation, no other width or dropout
 PLAIN = ("best", "plateau")  # these recipes go without saying
 
 
 def points():
     """Return what has been measured, and what others have published, as the plot takes them.
 
-    Ours are the sweeps over seeds of 15 epochs on the test images, the most accurate of those of
-    one network and width; and, for networks without a sweep, the experiments of the notebooks.
+    Ours are the sweeps over seeds of 15 epochs on the test images, the most accurate of each
+    network's; and, for networks without a sweep, the experiments of the notebooks. Other widths
+    have a picture of their own, docs/width.png.
     """
     ours = {}
     for file in sorted(RESULTS.glob("*.json")):
         match, table = SWEEP.fullmatch(file.stem), json.loads(file.read_text())
         if match and (table["split"], table["source"], table["epochs"]) == ("test", "full", 15):
-            net, width, recipe = match.groups()
-            name = f"Net{net}" + (f", width {width}" if width else "")
+            net, recipe = match.groups()
+            name = f"Net{net}"
             title = name if recipe in PLAIN else f"{name}, {recipe}"
             if name not in ours or table["mean"] > sum(ours[name][2]) / len(ours[name][2]):
                 ours[name] = (title, table["parameters"], table["last_epoch"])

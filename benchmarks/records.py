@@ -173,7 +173,7 @@ def draw_widths(points, other):
     means = [statistics.mean(accuracies) for *_, accuracies in points]
     axes.plot([parameters for _, parameters, _ in points], means, "o-", color=plots.BLUE)
     for (width, parameters, _), mean in zip(points, means, strict=True):
-        place = {"xytext": (-7, 0), "textcoords": "offset points", "ha": "right", "va": "center"}
+        place = {"xytext": (-5, 4), "textcoords": "offset points", "ha": "right"}
         axes.annotate(width, (parameters, mean), size="small", color=plots.BLUE, **place)
     axes.axhline(99.4, color="grey", linewidth=0.8, linestyle=":")
     axes.set_xlabel("parameters (beside each mean of Net5: its width)")
