@@ -177,7 +177,7 @@ def sentence(report):
         more, ratio = "more than ", math.floor(10 * ratio) / 10
     return (
         f"`{name}` reaches {COMPARED} % {more}{ratio:.1f} times as fast as the exercise's recipe "
-        "with torchvision's transforms in a DataLoader."
+        "in a DataLoader."
     )
 
 
