@@ -12,7 +12,7 @@ SIDE, BOX = 28, 20  # pixels: MNIST's images, and the box that its digits fit in
 
 
 def nearest(number):
-    """Round half up: int. What rounding errors keep from a half counts as one."""
+    """Round half up: int. A value within 1e-9 below a half counts as a half."""
     return math.floor(number + 0.5 + 1e-9)
 
 
@@ -31,7 +31,8 @@ def resampling(pixels, samples):
 def mnist_form(ink):
     """Bring ink, float (height, width) in [0, 1], to MNIST's form: uint8 (28, 28), white on black.
 
-    As the makers of the set did (LeCun, Cortes and Burges, "The MNIST database"), in five steps:
+    After LeCun, Cortes and Burges, "The MNIST database": fitted into 20x20 pixels, and
+    centred by its mass. In five steps:
     crop to the rows and columns with ink above 0.5; resample, with proportions kept, so that the
     longer side has 20 pixels and the other one max(1, nearest(20 * shorter / longer)); divide by
     the maximum; put the centre of mass as near to pixel (14, 14) as whole pixels allow, without

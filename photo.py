@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-LARGE, SMALL = 1000, 200  # pixels: longer side of the pictures that are searched
+LARGE, SMALL = 1000, 200  # pixels: the longer side is reduced, or enlarged, to at most these
 EVERYWHERE = np.ones((3, 3))  # neighbours across corners count
 
 
@@ -62,8 +62,9 @@ class Search(NamedTuple):
 def shades_of(image):
     """Return the shades of a PIL image upright, float (height, width, 3) in [0, 255].
 
-    Reduced or enlarged so that the longer side has 200 to 1,000 pixels; a JPEG that is not loaded
-    yet is decoded at a lower resolution. Raises ValueError for shades that are no numbers.
+    The longer side is reduced to at most 1,000 pixels; one of 100 or less is enlarged by a whole
+    factor to at most 200. A JPEG that is not loaded yet is decoded at a lower resolution. Raises
+    ValueError for NaN or infinity.
     """
     image.draft(None, (LARGE, LARGE))
     image = ImageOps.exif_transpose(image)
@@ -124,9 +125,9 @@ def without_noise(shades):
 def ink_direction(logs, shades):
     """Return the direction, (3,), in which ink differs from paper, of logarithms of shades.
 
-    The main axis of the differences from the mean around. Ink being less than paper, its
-    differences, in shades, are the larger ones, which gives the sign. What is near the border
-    counts little.
+    The first principal component of the differences from the local mean. Ink covers less than
+    paper does, so it lies further from that mean: the skewness along the axis gives the sign. What
+    is near the border counts little.
     """
     step = max(1, max(logs.shape) // 300)
     side = 0.3 * max(logs.shape) / step
@@ -145,7 +146,8 @@ def ink_direction(logs, shades):
 def contrast_of(signal, width, darker):
     """Return how far a signal of logarithms rises above the paper, and the contrast in [0, 1].
 
-    The paper is the opening of the signal by a square: what is wider than that is paper.
+    The paper is the opening of the signal by a square: what is wider than that is paper. `darker`
+    says that ink is darker than the paper.
     """
     paper = ndimage.grey_opening(signal, (width, width), mode="nearest")
     rise = signal - paper
@@ -213,10 +215,9 @@ def parts_of(mask, contrast):
     """Return the connected parts of a mask that are more than specks."""
     numbers, _ = ndimage.label(mask, EVERYWHERE)
     parts = []
-    least = max(4, 0.004 * max(mask.shape))
     for number, place in enumerate(ndimage.find_objects(numbers), start=1):
         own = numbers[place] == number
-        if max(own.shape) < least:
+        if max(own.shape) < 4:
             continue
         thick = 2 * ndimage.distance_transform_edt(np.pad(own, 1)).max() - 1
         strength = contrast[place][own].mean()
@@ -362,7 +363,7 @@ def stands_on_paper(part, signal, rise, lines):
     """Say whether a part ends where its ink does, and not only because the paper is misjudged.
 
     That happens where a stroke is too wide for the paper's estimate, and in a hole of a digit: ink
-    goes on along more of the outline than a stroke is thick.
+    goes on along more of the outline than half the thickness of a stroke.
     """
     place = tuple(slice(max(piece.start - 3, 0), piece.stop + 3) for piece in part.place)
     own = np.zeros(signal[place].shape, dtype=bool)
@@ -381,9 +382,7 @@ def is_ink(part, contrast, rise, side):
     """
     height = np.median(rise[part.place][part.mask])
     faint = height < 0.7  # as shadows are, that halve the light
-    if any(part.touched) and (faint or part.size < 0.1 * side):
-        return False
-    if faint and part.size < 0.1 * side:
+    if sum((any(part.touched), faint, part.size < 0.1 * side)) > 1:
         return False
     if height > 1.2:
         return True
@@ -402,7 +401,7 @@ def is_ink(part, contrast, rise, side):
 def search(signal, width, darker, floor):
     """Return the best Search of a signal over several levels of contrast, or None.
 
-    `width` is of the square that estimates the paper; less rise than `floor` is noise. The grain
+    `width` is of the square that estimates the paper; a rise below `floor` is noise. The grain
     of the paper is noise too: five times the upper quartile, which is about 3.4 std.
     """
     rise, contrast = contrast_of(signal, width, darker)
@@ -420,8 +419,9 @@ def search(signal, width, darker, floor):
             if is_ink(group[0], contrast, rise, max(signal.shape))
             and stands_on_paper(group[0], signal, rise, lines)
         ]
-        if digits and (best is None or Search(digits, lines, contrast).score > 1.15 * best.score):
-            best = Search(digits, lines, contrast)
+        found = Search(digits, lines, contrast)
+        if digits and (best is None or found.score > 1.15 * best.score):
+            best = found
     return best
 
 
@@ -464,9 +464,9 @@ def find_digits(image):
     raise ValueError("expected a digit, got nothing that looks like one")
 
 
-def digit_of(group, search):
+def digit_of(group, found):
     """Return a group of parts as Found: its ink, thin strokes thickened, and its box."""
-    _, lines, contrast = search
+    _, lines, contrast = found
     own = np.zeros_like(lines)
     for part in group:
         own[part.place] |= part.mask

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image, ImageOps
+from PIL import Image
 
 import hubconf
 import options
@@ -79,15 +79,13 @@ def read_file(net, path, split=False):
     """Return the Readings of an image file: one, or with `split` one for each digit."""
     with Image.open(path) as image:
         digits = found_in(image, split)
-        small = ImageOps.exif_transpose(image)
+        small = Image.fromarray(photo.shades_of(image).astype("uint8"))
         small.thumbnail((400, 400))
-        small = photo.rgb(small)
     forms = torch.stack([torch.from_numpy(mnist_form(digit.ink)) for digit in digits])
-    readings = []
-    for number, (digit, form) in enumerate(zip(digits, forms, strict=True), start=1):
-        values, order = read_digits(net, form[None])[0].sort(descending=True)
-        name = f"{path}, digit {number} of {len(digits)}" if len(digits) > 1 else str(path)
-        guesses = list(zip(order.tolist(), values.tolist(), strict=True))
+    readings, (values, order) = [], read_digits(net, forms).sort(descending=True)
+    for k, (digit, form) in enumerate(zip(digits, forms, strict=True)):
+        name = f"{path}, digit {k + 1} of {len(digits)}" if len(digits) > 1 else str(path)
+        guesses = list(zip(order[k].tolist(), values[k].tolist(), strict=True))
         readings.append(Reading(name, small, digit.box, form, guesses))
     return readings
 
@@ -146,7 +144,10 @@ def is_heic(path):
 
 
 def check_picture(picture, files):
-    """Raise ValueError or OSError for a --picture that cannot be written, or is not ours."""
+    """Raise ValueError or OSError for a --picture that cannot be written, or must not be.
+
+    A file that exists must not be, unless it is a PNG that an earlier --picture wrote.
+    """
     kinds = Figure().canvas.get_supported_filetypes()
     if picture.suffix[1:].lower() not in kinds:
         raise ValueError(f"expected a name that ends in .png, .jpg or .pdf, got {picture.name}")
@@ -159,7 +160,7 @@ def check_picture(picture, files):
     with contextlib.suppress(*UNREADABLE), Image.open(picture) as image:
         if image.info.get("Software") == "predict.py":
             return
-    raise FileExistsError(17, "exists, and no earlier --picture: choose another name")
+    raise FileExistsError(17, "exists, and is no PNG that --picture wrote: choose another name")
 
 
 def picture_of(readings):

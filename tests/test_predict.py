@@ -196,6 +196,14 @@ def test_shades_beyond_eight_bits():
         assert (predict.to_mnist(image).float() - expected).abs().mean() < 3
 
 
+def test_a_picture_of_more_than_eight_bits_is_scaled(tmp_path):
+    shades = np.asarray(drawn(7, *STYLES[1]), dtype=np.uint16) * 200
+    (reading,) = predict.read_file(NET, save(Image.fromarray(shades), tmp_path / "deep.png"))
+    low, high = reading.picture.convert("L").getextrema()
+    assert low < 60
+    assert high > 200
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_shades_that_are_no_numbers(value):
     shades = np.zeros((30, 30), dtype=np.float32)
