@@ -1,6 +1,6 @@
 """Read handwritten digits from image files: python predict.py FILE ...
 
-photo.py finds the digit in each picture, which may be a photograph, a scan or a drawing; here it is
+photo/ finds the digit in each picture, be it a photograph, a scan or a drawing; here it is
 brought to MNIST's form and read by the pretrained Net5, or by a network of your own (--weights).
 --picture FILE shows what was found and what the network saw.
 """
@@ -21,20 +21,20 @@ from PIL import Image
 
 import hubconf
 import options
-import photo
 from form import MEAN, STD, mnist_form
 from model import NETS
+from photo import find
 
 DOUBTFUL = 0.9  # answers with a lower probability are marked
 UNREADABLE = (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError)  # PIL's
 
 
 def found_in(image, split=False):
-    """Return the digits of a PIL image, from left to right, as a list of photo.Found.
+    """Return the digits of a PIL image, from left to right, as a list of find.Found.
 
     Raises ValueError for an image without a digit, or with several unless it may be split.
     """
-    digits = photo.find_digits(image)
+    digits = find.find_digits(image)
     if len(digits) > 1 and not split:
         raise ValueError(f"found {len(digits)} digits: one per image, or --split")
     return digits
@@ -79,7 +79,7 @@ def read_file(net, path, split=False):
     """Return the Readings of an image file: one, or with `split` one for each digit."""
     with Image.open(path) as image:
         digits = found_in(image, split)
-        small = Image.fromarray(photo.shades_of(image).astype("uint8"))
+        small = Image.fromarray(find.shades_of(image).astype("uint8"))
         small.thumbnail((400, 400))
     forms = torch.stack([torch.from_numpy(mnist_form(digit.ink)) for digit in digits])
     readings, (values, order) = [], read_digits(net, forms).sort(descending=True)

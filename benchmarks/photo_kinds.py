@@ -1,6 +1,6 @@
 """Photographs of digits of many kinds: each made of a digit, a paper, an ink, a light and a camera.
 
-A kind is called with a Glyph and NumPy's random generator, and returns a PIL image. photo.py was
+A kind is called with a Glyph and NumPy's random generator, and returns a PIL image. photo/ was
 tuned on the kinds in TUNE; those in REPORT were only reported; NOTHING has to be refused.
 """
 
@@ -170,7 +170,7 @@ def seen_askew(image, rng, share):
     return image.transform(image.size, Image.Transform.QUAD, corners, Image.Resampling.BICUBIC)
 
 
-# Kinds on which photo.py was tuned
+# Kinds on which photo/ was tuned
 
 
 def plain(glyph, rng):

@@ -3,7 +3,7 @@
     python benchmarks/photos.py [--root FOLDER] [--kinds tune|report|nothing|all]
                                 [--images train|test] [--number N] [--large]
 
-The kinds are in photo_kinds.py. photo.py was tuned on those in TUNE, with --images train but for
+The kinds are in photo_kinds.py. photo/ was tuned on those in TUNE, with --images train but for
 its last changes; those in REPORT were only reported. Writes NAME.md and NAME.json to
 benchmarks/results/, NAME being what --name says.
 """

@@ -152,10 +152,10 @@ def of_photographs(table, count):
 
 
 def photographs():
-    """Return the table of what is read of photographs, before photo.py was written and now."""
+    """Return the table of what is read of photographs, before `photo/` was written and now."""
     counts = ("correct", "refused", "wrong_at_90")
     rows = []
-    for title, name in (("before `photo.py`", "photos-before"), ("now", "photos")):
+    for title, name in (("before `photo/`", "photos-before"), ("now", "photos")):
         t = load(name)
         shares = (f"{of_photographs(t, count):.1f}" for count in counts)
         rows.append((title, t["number"], *shares))

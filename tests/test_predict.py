@@ -16,9 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image, ImageDraw, ImageFont
 
 import hubconf
-import photo
 import predict
 import utils
+from photo import find
 from recipes import normalised
 
 FONTS = Path(matplotlib.get_data_path(), "fonts", "ttf")
@@ -227,7 +227,7 @@ def test_halves_of_a_digit_belong_together(digit, across):
     dark = np.argwhere(shades < 100).mean(axis=0).astype(int)[0 if across else 1]
     gap = np.s_[dark - 3 : dark + 3]
     shades[gap if across else np.s_[:, gap]] = 230
-    assert len(photo.find_digits(Image.fromarray(shades))) == 1
+    assert len(find.find_digits(Image.fromarray(shades))) == 1
 
 
 @pytest.mark.parametrize("width", [20, 40, 60])
@@ -236,7 +236,7 @@ def test_thick_strokes_are_found_whole(width):
     points = [(150, 60), (110, 150), (110, 220), (190, 220)]
     ImageDraw.Draw(image).line(points, fill=20, width=width, joint="curve")
     ink = np.asarray(image) < 128
-    left, top, right, bottom = photo.find_digits(image)[0].box
+    left, top, right, bottom = find.find_digits(image)[0].box
     rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
     expected = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
     assert np.abs(np.array([left, top, right, bottom]) * 300 - expected).max() < 4
@@ -257,7 +257,7 @@ def test_reading_needs_no_torchvision(tmp_path):
 
 def test_a_large_photo_is_reduced():
     image = drawn(6, "DejaVuSans.ttf", (3000, 4000), 2000, (1500, 300), 230, 30)
-    (digit,) = photo.find_digits(image)
+    (digit,) = find.find_digits(image)
     assert max(digit.ink.shape) < 750
     assert predict.read_digits(NET, predict.to_mnist(image)[None]).argmax() == 6
 

@@ -1,0 +1,1 @@
+"""The digit in a photograph: `find` looks for it."""
