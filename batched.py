@@ -2,7 +2,7 @@
 
 `DeviceLoader` holds a dataset's uint8 images once, on the training device, and transforms each
 batch there: one call for the batch, one independent random draw for each image. The transforms
-are torchvision's, classic or v2; `translate` turns each into batched steps.
+are torchvision's, classic or v2; `batched_steps` turns each into batched steps.
 """
 
 import math
@@ -26,7 +26,7 @@ class UnbatchableError(ValueError):
     """A dataset, a transform or one of its settings has no batched equivalent."""
 
 
-class Step(NamedTuple):
+class BatchTransform(NamedTuple):
     """One batched transform: images (N, C, H, W) and a generator in, images out.
 
     torchvision starts from PIL images, and some transforms pass over those, or want nothing else:
@@ -41,52 +41,52 @@ class Step(NamedTuple):
 
 def fixed(function, **settings):
     """Return the steps of a transform without randomness: a function of the images alone."""
-    return [Step(lambda images, generator: function(images), random=False, **settings)]
+    return [BatchTransform(lambda images, generator: function(images), random=False, **settings)]
 
 
 def steps_of(transform):
     """Return the list of steps that does to a batch what `transform` does to one image.
 
     Raises UnbatchableError, naming the transform, where that cannot be done exactly. A subclass
-    may do anything, so a type counts only if it is itself registered with `translate`.
+    may do anything, so a type counts only if it is itself registered with `batched_steps`.
     """
-    if type(transform) not in translate.registry:
+    if type(transform) not in batched_steps.registry:
         raise UnbatchableError(f"{type(transform).__name__} has no batched equivalent")
-    return translate(transform)
+    return batched_steps(transform)
 
 
 @singledispatch
-def translate(transform):
+def batched_steps(transform):
     """Return the steps of one transform; register a function here for a type of your own.
 
-    @translate.register(Invert)
+    @batched_steps.register(Invert)
     def _(transform):
         return fixed(lambda images: 255 - images)
     """
     raise UnbatchableError(f"{type(transform).__name__} has no batched equivalent")
 
 
-def translates(*names):
+def register(*names):
     """Register a function for the classic and v2 transforms of these names, where they exist."""
 
-    def register(function):
+    def decorate(function):
         for library in (T, v2):
             for name in names:
                 if hasattr(library, name):
-                    translate.register(getattr(library, name), function)
+                    batched_steps.register(getattr(library, name), function)
         return function
 
-    return register
+    return decorate
 
 
-@translate.register(nn.Sequential)
-@translates("Compose")
+@batched_steps.register(nn.Sequential)
+@register("Compose")
 def compose(transform):
     parts = transform if isinstance(transform, nn.Sequential) else transform.transforms
     return [step for part in parts for step in steps_of(part)]
 
 
-@translates("RandomApply")
+@register("RandomApply")
 def random_apply(transform):
     inner = steps_of(T.Compose(transform.transforms))
 
@@ -98,7 +98,7 @@ def random_apply(transform):
         return torch.where(per_image(chosen, images), changed, images)
 
     needs_tensor = any(step.needs_tensor for step in inner)
-    return [Step(apply, random=True, needs_tensor=needs_tensor)]
+    return [BatchTransform(apply, random=True, needs_tensor=needs_tensor)]
 
 
 def run(steps, images, generator):
@@ -111,23 +111,23 @@ def run(steps, images, generator):
 # --- Type and value: no randomness -------------------------------------------------------------
 
 
-@translates("PILToTensor", "ToImage")
+@register("PILToTensor", "ToImage")
 def to_uint8_tensor(transform):
     return fixed(lambda images: images, makes_tensor=True)  # they are uint8 tensors already
 
 
-@translates("ToTensor")
+@register("ToTensor")
 def to_tensor(transform):
     return fixed(lambda images: images.to(torch.get_default_dtype()).div(255), makes_tensor=True)
 
 
-@translate.register(T.ConvertImageDtype)
+@batched_steps.register(T.ConvertImageDtype)
 def classic_convert_image_dtype(transform):
     return fixed(lambda images: TF.convert_image_dtype(images, transform.dtype), needs_tensor=True)
 
 
-@translate.register(v2.ConvertImageDtype)
-@translate.register(v2.ToDtype)
+@batched_steps.register(v2.ConvertImageDtype)
+@batched_steps.register(v2.ToDtype)
 def to_dtype(transform):
     dtype, scale = transform.dtype, getattr(transform, "scale", True)
     if not isinstance(dtype, torch.dtype):
@@ -135,7 +135,7 @@ def to_dtype(transform):
     return fixed(lambda images: v2.functional.to_dtype(images, dtype, scale), needs_tensor=True)
 
 
-@translates("Normalize")
+@register("Normalize")
 def normalize(transform):
     mean, std = transform.mean, transform.std
     return fixed(
@@ -147,7 +147,7 @@ def normalize(transform):
 # --- Position: rotation and affine -------------------------------------------------------------
 
 
-@translates("RandomRotation")
+@register("RandomRotation")
 def random_rotation(transform):
     if transform.expand:
         raise UnbatchableError("RandomRotation(expand=True) has no batched equivalent")
@@ -157,10 +157,10 @@ def random_rotation(transform):
         angle = uniform(*transform.degrees, len(images), generator)
         return rotate(images, angle, mode, fill, transform.center)
 
-    return [Step(apply, random=True)]
+    return [BatchTransform(apply, random=True)]
 
 
-@translates("RandomAffine")
+@register("RandomAffine")
 def random_affine(transform):
     mode, fill = warp_settings(transform)
     x_share, y_share = transform.translate or (0, 0)  # of the width, of the height
@@ -181,7 +181,7 @@ def random_affine(transform):
             center=transform.center,
         )
 
-    return [Step(apply, random=True)]
+    return [BatchTransform(apply, random=True)]
 
 
 def warp_settings(transform):
@@ -269,17 +269,17 @@ def affine_grid(matrix, height, width, device):
 # --- Position: crop, pad, erase ----------------------------------------------------------------
 
 
-@translates("Pad")
+@register("Pad")
 def fixed_pad(transform):
     return fixed(lambda images: pad(images, transform, transform.padding))
 
 
-@translates("CenterCrop")
+@register("CenterCrop")
 def center_crop(transform):
     return fixed(lambda images: TF.center_crop(images, transform.size))
 
 
-@translates("RandomCrop")
+@register("RandomCrop")
 def random_crop(transform):
     crop_height, crop_width = transform.size
     padding = transform.padding
@@ -304,10 +304,10 @@ def random_crop(transform):
         left = integers(width - crop_width + 1, len(images), generator)
         return crop(images, top, left, crop_height, crop_width)
 
-    return [Step(apply, random=True)]
+    return [BatchTransform(apply, random=True)]
 
 
-@translates("RandomErasing")
+@register("RandomErasing")
 def random_erasing(transform):
     def apply(images, generator):
         n, (height, width) = len(images), images.shape[-2:]
@@ -332,7 +332,7 @@ def random_erasing(transform):
             value = per_channel(transform.value, images)
         return erase(images, top, left, box_height, box_width, value)
 
-    return [Step(apply, random=True, needs_tensor=True)]
+    return [BatchTransform(apply, random=True, needs_tensor=True)]
 
 
 def pad(images, transform, padding):
@@ -372,7 +372,7 @@ def erase(images, top, left, height, width, value):
 # --- Light -------------------------------------------------------------------------------------
 
 
-@translates("ColorJitter")
+@register("ColorJitter")
 def color_jitter(transform):
     if transform.saturation is not None or transform.hue is not None:
         raise UnbatchableError("ColorJitter with saturation or hue has no batched equivalent")
@@ -389,7 +389,7 @@ def color_jitter(transform):
         other = adjust_brightness(adjust_contrast(images, sharp), bright)
         return torch.where(per_image(first, images), one, other)
 
-    return [Step(apply, random=True)]
+    return [BatchTransform(apply, random=True)]
 
 
 def adjust_brightness(images, factor):

@@ -31,11 +31,11 @@ SCHEDULE_CONSTANTS = (  # of torch's schedulers: how they were constructed, not 
 class RunState:
     """Everything that decides how a run goes on.
 
-    `loaders` maps names to loaders or None; `history` is a `utils.History`.
+    `loaders` maps names to loaders or None; `history` is a `History`.
     """
 
     model: nn.Module
-    averaged: nn.Module | None
+    averaged_model: nn.Module | None
     optimizer: torch.optim.Optimizer
     scheduler: object
     loaders: dict
@@ -47,7 +47,7 @@ class RunState:
             "model": getattr(self.model, "_orig_mod", self.model),
             "optimizer": self.optimizer,
             "scheduler": self.scheduler,
-            "averaged": self.averaged,
+            "averaged_model": self.averaged_model,
         }
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -184,7 +184,7 @@ def run_settings(state, loss_function, step=None):
     settings = {
         "model": type(model).__name__,
         "layers": str(model),
-        "averaged": state.averaged is not None,
+        "averaged_model": state.averaged_model is not None,
         "evaluated_on": [name for name, loader in state.loaders.items() if loader is not None][1:],
         "optimizer": f"{type(state.optimizer).__name__} {state.optimizer.defaults}",
         "scheduler": type(state.scheduler).__name__,
@@ -271,12 +271,12 @@ def load_checkpoint(path):
     return state
 
 
-def tested_weights(state):
+def evaluated_weights(state):
     """Return the state_dict of the weights that `fit` evaluated: the EMA's if there was one."""
-    averaged = state["parts"].get("averaged")
-    if averaged is None:
+    averaged_model = state["parts"].get("averaged_model")
+    if averaged_model is None:
         return state["parts"]["model"]
-    weights = {name.removeprefix("module."): tensor for name, tensor in averaged.items()}
+    weights = {name.removeprefix("module."): tensor for name, tensor in averaged_model.items()}
     del weights["n_averaged"]
     return weights
 

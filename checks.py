@@ -71,7 +71,7 @@ def check_run(epochs, loaders, history):
     return epochs
 
 
-def check_parts(model, optimizer, averaged, scheduler):
+def check_parts(model, optimizer, averaged_model, scheduler):
     """Raise ValueError for an optimizer, EMA or scheduler that belongs to another run."""
     check_optimizer(optimizer)
     own = {id(parameter) for parameter in model.parameters()}
@@ -82,11 +82,11 @@ def check_parts(model, optimizer, averaged, scheduler):
         theirs = getattr(part, "optimizer", optimizer)
         if theirs.param_groups is not optimizer.param_groups:
             raise ValueError("scheduler: expected one of this optimizer, got one of another")
-    if hasattr(averaged, "module") and not alike(model, averaged.module):
-        raise ValueError("averaged: expected an AveragedModel of this model, got another's")
+    if hasattr(averaged_model, "module") and not is_average_of(model, averaged_model.module):
+        raise ValueError("averaged_model: expected an AveragedModel of this model, got another's")
 
 
-def alike(model, average):
+def is_average_of(model, average):
     """Return whether weights may be an average of a model's.
 
     They need its shapes, and to point in the direction of its weights. The cosine is near 1 for an

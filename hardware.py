@@ -1,4 +1,4 @@
-"""The machine: weights in the order it likes, memory kept, and what to note beside a result."""
+"""Hardware: memory formats, malloc settings, and the environment recorded with results."""
 
 import ctypes
 import os

@@ -320,7 +320,7 @@ def plot_outputs(outputs, labels):
 
 @styled
 def plot_history(history, title=None):
-    """Plot loss, accuracy and learning rate of a `utils.History` over its epochs.
+    """Plot loss, accuracy and learning rate of a `History` over its epochs.
 
     A star marks the best epoch, a line the target of 99.4 %. Training is measured while weights
     move and images are augmented, the rest after the epoch. Raises ValueError for a history
@@ -387,7 +387,7 @@ def plot_range_test(rates, losses, chosen=()):
 
 @styled
 def plot_learning_rate(history, title=None):
-    """Plot the staircase of a schedule, and the loss that it watches, from a `utils.History`."""
+    """Plot the staircase of a schedule, and the loss that it watches, from a `History`."""
     epochs = range(1, len(history) + 1)
     figure = new_figure(11, 4.4)
     axes = figure.subplots()

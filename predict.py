@@ -21,7 +21,7 @@ from PIL import Image
 
 import hubconf
 import options
-from form import MEAN, STD, mnist_form
+from mnist_format import MEAN, STD, to_mnist_format
 from model import NETS
 from photo import find
 
@@ -45,7 +45,7 @@ def to_mnist(image):
 
     Raises ValueError for an image without a digit, or with several.
     """
-    return torch.from_numpy(mnist_form(found_in(image)[0].ink))
+    return torch.from_numpy(to_mnist_format(found_in(image)[0].ink))
 
 
 @torch.no_grad()
@@ -81,7 +81,7 @@ def read_file(net, path, split=False):
         digits = found_in(image, split)
         small = Image.fromarray(find.shades_of(image).astype("uint8"))
         small.thumbnail((400, 400))
-    forms = torch.stack([torch.from_numpy(mnist_form(digit.ink)) for digit in digits])
+    forms = torch.stack([torch.from_numpy(to_mnist_format(digit.ink)) for digit in digits])
     readings, (values, order) = [], read_digits(net, forms).sort(descending=True)
     for k, (digit, form) in enumerate(zip(digits, forms, strict=True)):
         name = f"{path}, digit {k + 1} of {len(digits)}" if len(digits) > 1 else str(path)

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
-from form import MEAN, STD
+from mnist_format import MEAN, STD
 from optim import Muon
 
 
@@ -24,15 +24,15 @@ class Recipe:
 
     `train_transforms` and `test_transforms` are torchvision's, `optimizer` takes the network's
     parameters, `scheduler` takes the optimizer, the epochs and the steps of an epoch and returns a
-    torch scheduler or None, `averaged` takes the network and returns an AveragedModel or None,
-    `loss_function` takes log-probabilities (N, 10) and labels (N,).
+    torch scheduler or None, `averaged_model` takes the network and returns an AveragedModel or
+    None, `loss_function` takes log-probabilities (N, 10) and labels (N,).
     """
 
     train_transforms: Callable
     test_transforms: Callable
     optimizer: Callable
     scheduler: Callable = lambda optimizer, epochs, steps: None
-    averaged: Callable = lambda net: None
+    averaged_model: Callable = lambda net: None
     loss_function: Callable = F.cross_entropy
     batch_size: int = 128
     epochs: int = 15
@@ -45,7 +45,7 @@ def normalised(*augmentations):
     )
 
 
-def warped(**ranges):
+def augmented(**ranges):
     """Return `normalised` with RandomAffine of these ranges for four images in five.
 
     Test images are sharp, so the warped ones are, too: the nearest pixel is taken, not a mixture
@@ -136,7 +136,7 @@ def best():
     benchmarks/results/ablation.md.
     """
     return Recipe(
-        warped(degrees=10, translate=(0.07, 0.07), scale=(0.9, 1.1), shear=6),
+        augmented(degrees=10, translate=(0.07, 0.07), scale=(0.9, 1.1), shear=6),
         normalised(),
         partial(SGD, lr=0.2, momentum=0.9, weight_decay=1e-4),
         one_cycle(max_lr=0.2),
@@ -151,7 +151,7 @@ def tuned_plateau():
     loss counts as an improvement only if it is below 0.9 x the best so far.
     """
     return Recipe(
-        warped(degrees=7, translate=(0.05, 0.05), scale=(0.95, 1.05)),
+        augmented(degrees=7, translate=(0.05, 0.05), scale=(0.95, 1.05)),
         normalised(),
         partial(SGD, lr=0.1, momentum=0.9, weight_decay=1e-4),
         on_plateau(threshold=0.1),

@@ -16,7 +16,11 @@ import torch
 
 import plots
 import utils
+from checkpoints import evaluated_weights, load_checkpoint, write_atomically
+from checks import check_integer
 from experiments import prepare
+from hardware import environment
+from history import History
 from model import NETS
 from options import OneLineParser, path
 from recipes import RECIPES
@@ -65,7 +69,7 @@ def run_folder(options):
         if not held:
             name = options.out or first
             raise FileNotFoundError(f"nothing to resume: there is no {name / 'checkpoint.pt'}")
-        utils.load_checkpoint(held[-1] / "checkpoint.pt")
+        load_checkpoint(held[-1] / "checkpoint.pt")
         return held[-1]
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,17 +84,17 @@ def run_folder(options):
 
 def save_results(folder, net, about):
     """Write settings, history, curves and weights as they were after the last whole epoch."""
-    state = utils.load_checkpoint(folder / "checkpoint.pt")
-    history = utils.History(**state["history"])
-    net.load_state_dict(utils.tested_weights(state))
+    state = load_checkpoint(folder / "checkpoint.pt")
+    history = History(**state["history"])
+    net.load_state_dict(evaluated_weights(state))
     title = "{net}, recipe {recipe}, seed {seed}".format(**about)
     png, weights = io.BytesIO(), io.BytesIO()
     plots.plot_history(history, title).savefig(png, format="png", dpi=150)
     torch.save(net.state_dict(), weights)
-    utils.write_atomically(folder / "settings.json", json.dumps(about, indent=1).encode() + b"\n")
+    write_atomically(folder / "settings.json", json.dumps(about, indent=1).encode() + b"\n")
     history.save(folder / "history.json")
-    utils.write_atomically(folder / "curves.png", png.getvalue())
-    utils.write_atomically(folder / "weights.pt", weights.getvalue())
+    write_atomically(folder / "curves.png", png.getvalue())
+    write_atomically(folder / "weights.pt", weights.getvalue())
 
 
 def train(options):
@@ -100,9 +104,9 @@ def train(options):
     any training.
     """
     if options.threads is not None:
-        torch.set_num_threads(utils.check_integer("--threads", options.threads, minimum=1))
+        torch.set_num_threads(check_integer("--threads", options.threads, minimum=1))
     if options.epochs is not None:
-        utils.check_integer("--epochs", options.epochs, minimum=1)
+        check_integer("--epochs", options.epochs, minimum=1)
     experiment = prepare(
         NETS[options.net],
         RECIPES[options.recipe](),
@@ -136,7 +140,7 @@ def train(options):
         )
     except KeyboardInterrupt:
         if checkpoint.exists():
-            done = len(utils.load_checkpoint(checkpoint)["history"]["train_loss"])
+            done = len(load_checkpoint(checkpoint)["history"]["train_loss"])
             epochs = f"{done} epoch{'s' * (done != 1)}"
             print(f"\nStopped. {folder} keeps {epochs}; add --resume to go on.")
         else:
@@ -144,7 +148,7 @@ def train(options):
         raise
     finally:
         if len(experiment.history) and checkpoint.exists():
-            about = settings | {"epochs": experiment.epochs} | utils.environment(device)
+            about = settings | {"epochs": experiment.epochs} | environment(device)
             save_results(folder, experiment.net, about)
         elif not checkpoint.exists():  # nothing was kept: leave nothing behind
             (folder / "settings.json").unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """How a training run works: seeds, loaders, the loops over batches and epochs, the history.
 
 A model is anything that maps images (N, 1, 28, 28) to log-probabilities or logits (N, 10). Losses
-are means over images, accuracies are percentages. Where the images come from is in mnist.py, how
+are means over images, accuracies are percentages. Where the images come from is in data.py, how
 batches are made on the device in batched.py, what a checkpoint holds in checkpoints.py.
 """
 
@@ -28,8 +28,6 @@ from checkpoints import (
     loader_parts,
     run_settings,
     save_checkpoint,
-    tested_weights,  # noqa: F401
-    write_atomically,  # noqa: F401
 )
 from checks import (
     check_batch,
@@ -40,10 +38,8 @@ from checks import (
     check_schedule,
     scheduler_step,
 )
-from hardware import environment, keep_freed_memory, to_device  # noqa: F401
+from data import find_mnist, hold_out, load_mnist, source_mark, source_of
 from history import History, epoch_line
-from layers import LayerTrace, trace  # noqa: F401
-from mnist import find_mnist, hold_out, load_mnist, source_mark, source_of
 
 # --- Seed and device ---------------------------------------------------------------------------
 
@@ -96,14 +92,14 @@ def train_model(
     *,
     loss_function=F.cross_entropy,
     batch_scheduler=None,
-    averaged=None,
+    averaged_model=None,
     progress=None,
     leave=True,
 ):
     """Train for one epoch; return its Metrics, taken while weights change and images are augmented.
 
     `loss_function` takes outputs (N, 10) and labels and returns their mean loss. Labels are class
-    indices (N,) or class probabilities (N, 10). `batch_scheduler` steps, and `averaged`
+    indices (N,) or class probabilities (N, 10). `batch_scheduler` steps, and `averaged_model`
     (torch.optim.swa_utils.AveragedModel) takes in the weights, after every batch. A sampler with
     `set_epoch` gets the epoch. `progress` None shows a bar in terminals and notebooks.
 
@@ -135,8 +131,8 @@ def train_model(
             correct.append(count_correct(outputs, labels))
             sizes.append(len(labels))
             rates.append(optimizer.param_groups[0]["lr"])
-            if averaged is not None:
-                averaged.update_parameters(model)
+            if averaged_model is not None:
+                averaged_model.update_parameters(model)
             if batch_scheduler is not None:
                 batch_scheduler.step()
             bar.update()
@@ -231,7 +227,7 @@ def fit(
     scheduler=None,
     *,
     val_loader=None,
-    averaged=None,
+    averaged_model=None,
     loss_function=F.cross_entropy,
     step=None,
     checkpoint=None,
@@ -243,8 +239,8 @@ def fit(
 ):
     """Train for a number of epochs, evaluate after each, and return the History.
 
-    `test_loader` or `val_loader` may be None. With `averaged`, an AveragedModel of `model`, its
-    weights are the ones evaluated.
+    `test_loader` or `val_loader` may be None. With `averaged_model`, an AveragedModel of `model`,
+    its weights are the ones evaluated.
 
     When a torch scheduler steps: ReduceLROnPlateau after every epoch, with the loss of
     `test_model_plateau` in mode "min", with the accuracy in mode "max", over `val_loader` if there
@@ -264,9 +260,9 @@ def fit(
     history = History() if history is None else history
     loaders = {"train_loader": train_loader, "test_loader": test_loader, "val_loader": val_loader}
     epochs = check_run(epochs, loaders, history)
-    check_parts(model, optimizer, averaged, scheduler)
+    check_parts(model, optimizer, averaged_model, scheduler)
     step = scheduler_step(scheduler, step)
-    state = RunState(model, averaged, optimizer, scheduler, loaders, history)
+    state = RunState(model, averaged_model, optimizer, scheduler, loaders, history)
 
     def check_rest():
         steps_per_epoch = length_hint(train_loader) if step == "batch" else 1
@@ -293,11 +289,11 @@ def fit(
             epoch,
             loss_function=loss_function,
             batch_scheduler=scheduler if step == "batch" else None,
-            averaged=averaged,
+            averaged_model=averaged_model,
             progress=progress,
             leave=False,
         )
-        evaluated, tested = {}, model if averaged is None else averaged
+        evaluated, tested = {}, model if averaged_model is None else averaged_model
         for name, loader in (("test", test_loader), ("val", val_loader)):
             if loader is not None:
                 evaluated[name] = test_model(tested, device, loader, verbose=False)

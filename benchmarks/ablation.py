@@ -21,7 +21,8 @@ from torch.optim import SGD
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
-import utils
+from checks import check_integer
+from data import find_mnist
 from model import Net4, Net5
 from options import OneLineParser
 from recipes import Recipe, moving_average, normalised, on_plateau, one_cycle
@@ -214,14 +215,14 @@ def compared(results, start):
     before = dict(zip(*(summary(start)[name] for name in ("seeds", "last_epoch")), strict=True))
     pairs = zip(report["seeds"], report["last_epoch"], strict=True)
     gains = [accuracy - before[seed] for seed, accuracy in pairs if seed in before]
-    bare = [result["without_ema"]["accuracy"] for result in results if averaged(result)]
+    bare = [result["without_ema"]["accuracy"] for result in results if averaged_model(result)]
     report["gain"] = statistics.mean(gains)
     report["gain_error"] = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
     report["without_ema"] = bare
     return report
 
 
-def averaged(result):
+def averaged_model(result):
     """Say whether a run took an average of its weights."""
     return "without_ema" in result
 
@@ -275,8 +276,8 @@ def main():
     options = parser.parse_args()
     try:
         processes = cores() if options.processes is None else options.processes
-        utils.check_integer("--processes", processes, minimum=1)
-        root = str(utils.find_mnist(options.root, "full").root)
+        check_integer("--processes", processes, minimum=1)
+        root = str(find_mnist(options.root, "full").root)
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"ablation.py: error: {error}")
     runs = [

@@ -21,8 +21,10 @@ from nbclient.exceptions import CellExecutionError
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-import experiments  # noqa: E402
+import report  # noqa: E402
 import utils  # noqa: E402
+from checkpoints import write_atomically  # noqa: E402
+from hardware import environment  # noqa: E402
 
 NAMES = ("S7_Step1.ipynb", "S7_Step2.ipynb", "S7_Step3.ipynb")
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -57,10 +59,10 @@ def publish(kept, folder):
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(kept.glob("*, full, 15 epochs.json")):
         content = json.loads(path.read_text())
-        content["environment"] = utils.environment(utils.get_device())
+        content["environment"] = environment(utils.get_device())
         name = re.sub(r"[^\w.]+", "-", content["name"].lower())
         text = json.dumps(content, indent=1) + "\n"
-        utils.write_atomically(folder / f"{name}.json", text.encode())
+        write_atomically(folder / f"{name}.json", text.encode())
 
 
 def main(arguments=None):
@@ -72,11 +74,11 @@ def main(arguments=None):
         folder = path.resolve().parent
         try:
             notebook = execute(path, folder)
-            utils.write_atomically(path, nbformat.writes(notebook).encode() + b"\n")
+            write_atomically(path, nbformat.writes(notebook).encode() + b"\n")
         except (CellExecutionError, RuntimeError, ValueError, KeyError, OSError) as error:
             sys.exit(f"notebooks.py: error: {path}: {error}")
         if folder == REPOSITORY:
-            publish(folder / experiments.KEPT, experiments.RESULTS / "steps")
+            publish(folder / report.SAVED, report.RESULTS / "steps")
         print(path)
 
 

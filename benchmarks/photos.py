@@ -29,6 +29,8 @@ from photo_kinds import NOTHING, REPORT, TUNE, glyphs_of, twelve_megapixels  # n
 import hubconf  # noqa: E402
 import predict  # noqa: E402
 import utils  # noqa: E402
+from checkpoints import write_atomically  # noqa: E402
+from checks import check_integer  # noqa: E402
 from options import OneLineParser, path  # noqa: E402
 from recipes import normalised  # noqa: E402
 
@@ -129,7 +131,7 @@ def main(arguments=None):
     parser.data_options(source="auto")
     options = parser.parse_args(arguments)
     try:
-        utils.check_integer("--number", options.number, minimum=1)
+        check_integer("--number", options.number, minimum=1)
     except ValueError as error:
         sys.exit(f"photos.py: error: {error}")
     torch.set_num_threads(1)
@@ -158,9 +160,9 @@ def main(arguments=None):
             print(row, flush=True)
     about = {"images": f"{digits.source} {options.images}", "number": options.number}
     text = report(about, results)
-    utils.write_atomically(HERE / "results" / f"{options.name}.md", text.encode())
+    write_atomically(HERE / "results" / f"{options.name}.md", text.encode())
     content = json.dumps(about | {"kinds": results}, indent=1) + "\n"
-    utils.write_atomically(HERE / "results" / f"{options.name}.json", content.encode())
+    write_atomically(HERE / "results" / f"{options.name}.json", content.encode())
     print(f"{text}\n{time.perf_counter() - start:.0f} s")
 
 

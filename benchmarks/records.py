@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from seeds import HERE, RESULTS, either
 
 import plots
-import utils
+from checkpoints import write_atomically
 
 SEEDS = 10  # that a record needs
 DOCS = HERE.parent / "docs"
@@ -196,7 +196,7 @@ def generated(text):
 def main():
     """Write both files."""
     path = DOCS / "records.md"
-    utils.write_atomically(path, generated(path.read_text()).encode())
+    write_atomically(path, generated(path.read_text()).encode())
     small = runs(SMALL.sweep)
     accuracies = [result["history"]["test_accuracy"][-1] for result in small]
     net6 = ("Net6, recipe small", small[0]["settings"]["parameters"], accuracies)

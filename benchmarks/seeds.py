@@ -32,8 +32,12 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 import utils  # noqa: E402
-from checkpoints import SCHEDULE_CONSTANTS  # noqa: E402
+from checkpoints import SCHEDULE_CONSTANTS, write_atomically  # noqa: E402
+from checks import check_integer  # noqa: E402
+from data import find_mnist  # noqa: E402
 from experiments import prepare  # noqa: E402
+from hardware import environment  # noqa: E402
+from history import History  # noqa: E402
 from model import NETS  # noqa: E402
 from options import OneLineParser  # noqa: E402
 from recipes import RECIPES  # noqa: E402
@@ -102,12 +106,12 @@ def train(run, threads):
         checkpoint=run.state, resume=True, settings=settings, progress=False, verbose=False
     )
     about = {"parameters": experiment.parameters, "date": date.today().isoformat()}
-    result = {"settings": settings | about | utils.environment(run.device)}
+    result = {"settings": settings | about | environment(run.device)}
     result["history"] = asdict(experiment.history)
-    if experiment.averaged is not None:  # the same run without the EMA, for comparison
+    if experiment.averaged_model is not None:  # the same run without the EMA, for comparison
         loader = experiment.test_loader or experiment.val_loader
         result["without_ema"] = utils.test_model(net, run.device, loader, verbose=False)._asdict()
-    utils.write_atomically(run.result, json.dumps(result, indent=1).encode() + b"\n")
+    write_atomically(run.result, json.dumps(result, indent=1).encode() + b"\n")
     return result
 
 
@@ -146,7 +150,7 @@ def fingerprint(experiment):
     made |= {name: str(schedule[name]) for name in constants if name in schedule}
     rates = {name: v for name, v in optimizer.param_groups[0].items() if "lr" in name}
     made["rates"] = sorted(rates.items())
-    made["decay"] = getattr(getattr(e.averaged, "multi_avg_fn", None), "decay", None)
+    made["decay"] = getattr(getattr(e.averaged_model, "multi_avg_fn", None), "decay", None)
     return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -163,7 +167,7 @@ def train_all(runs, processes):
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         results = []
         for run, result in zip(runs, pool.map(train, runs, [threads] * len(runs)), strict=True):
-            accuracy = utils.History(**result["history"]).accuracy[-1]
+            accuracy = History(**result["history"]).accuracy[-1]
             print(f"{run.name}, seed {run.seed}: last epoch {accuracy:.2f}%", flush=True)
             results.append(result)
     return results
@@ -171,7 +175,7 @@ def train_all(runs, processes):
 
 def summary(results):
     """Return what runs that differ in their seeds come to; accuracies in per cent."""
-    histories = [utils.History(**result["history"]) for result in results]
+    histories = [History(**result["history"]) for result in results]
     all_settings = [result["settings"] for result in results]
     last = [history.accuracy[-1] for history in histories]
     best = [max(history.accuracy) for history in histories]
@@ -301,18 +305,18 @@ def main(arguments=None):
     options = parse_arguments(arguments)
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     try:
-        utils.check_integer("--epochs", options.epochs, minimum=1)
-        utils.check_integer("--val-size", options.val_size, minimum=0)
+        check_integer("--epochs", options.epochs, minimum=1)
+        check_integer("--val-size", options.val_size, minimum=0)
         device = utils.get_device(options.device)
         processes = options.processes
         if processes is None:
             processes = 1 if device.type == "cuda" else cores()
-        utils.check_integer("--processes", processes, minimum=1)
+        check_integer("--processes", processes, minimum=1)
         given = {"width": options.width, "dropout": options.dropout}
         given = {name: value for name, value in given.items() if value is not None}
         net = partial(NETS[options.net], **given)
         net()  # a width may be none that it takes
-        found = utils.find_mnist(options.root, options.source)
+        found = find_mnist(options.root, options.source)
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"seeds.py: error: {error}")
     if ranks > 1 and device.type == "cuda":
@@ -358,8 +362,8 @@ def main(arguments=None):
 def write(name, table, text):
     """Write a table below results/, as JSON and as Markdown."""
     content = json.dumps(table, indent=1).encode() + b"\n"
-    utils.write_atomically(RESULTS / f"{name}.json", content)
-    utils.write_atomically(RESULTS / f"{name}.md", text.encode())
+    write_atomically(RESULTS / f"{name}.json", content)
+    write_atomically(RESULTS / f"{name}.md", text.encode())
 
 
 if __name__ == "__main__":

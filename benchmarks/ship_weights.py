@@ -20,7 +20,9 @@ import torch
 from seeds import HERE
 
 import utils
-from form import MEAN, STD
+from checkpoints import evaluated_weights, load_checkpoint, write_atomically
+from hardware import environment
+from mnist_format import MEAN, STD
 from model import NETS
 from options import OneLineParser
 from recipes import RECIPES
@@ -34,7 +36,7 @@ def entry_for(name, net, arguments, checkpoint, loader):
     `net` is an untrained network of the run's kind, made with `arguments`. Raises ValueError if the
     weights do not fit it, or do not reach on `loader` what the checkpoint says.
     """
-    weights = utils.tested_weights(checkpoint)
+    weights = evaluated_weights(checkpoint)
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:
@@ -44,7 +46,7 @@ def entry_for(name, net, arguments, checkpoint, loader):
         raise ValueError(f"expected the run's test loss of {reached:.4f}, got {test.loss:.4f}")
     buffer = io.BytesIO()
     torch.save(weights, buffer)
-    environment, settings = utils.environment("cpu"), checkpoint["settings"]
+    about, settings = environment("cpu"), checkpoint["settings"]
     return buffer.getvalue(), {
         "name": name,
         "file": f"{name}.pt",
@@ -59,7 +61,7 @@ def entry_for(name, net, arguments, checkpoint, loader):
         "test_accuracy": test.accuracy,
         "test_loss": test.loss,
         "normalisation": {"mean": MEAN[0], "std": STD[0]},
-        **{key: environment[key] for key in ("torch", "torchvision", "hardware")},
+        **{key: about[key] for key in ("torch", "torchvision", "hardware")},
     }
 
 
@@ -82,7 +84,7 @@ def main(arguments=None):
         for parameter in defaults
     }
     try:
-        checkpoint = utils.load_checkpoint(options.checkpoint)
+        checkpoint = load_checkpoint(options.checkpoint)
         recipe = RECIPES[checkpoint["settings"]["recipe"]]()
         loader = utils.data_loader(
             recipe.train_transforms,
@@ -100,8 +102,8 @@ def main(arguments=None):
     entries = json.loads(metadata.read_text()) if metadata.exists() else []
     entries = [kept for kept in entries if kept["name"] != options.name] + [entry]
     entries.sort(key=lambda kept: kept["name"])
-    utils.write_atomically(WEIGHTS / entry["file"], content)
-    utils.write_atomically(metadata, json.dumps(entries, indent=1).encode() + b"\n")
+    write_atomically(WEIGHTS / entry["file"], content)
+    write_atomically(metadata, json.dumps(entries, indent=1).encode() + b"\n")
     print(f"{WEIGHTS / entry['file']}: seed {entry['seed']}, {entry['test_accuracy']:.2f}%")
 
 

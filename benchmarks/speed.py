@@ -28,7 +28,10 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 import utils  # noqa: E402
-from mnist import load_mnist  # noqa: E402
+from checkpoints import write_atomically  # noqa: E402
+from checks import check_integer  # noqa: E402
+from data import find_mnist, load_mnist  # noqa: E402
+from hardware import environment  # noqa: E402
 from model import Net4, Net5  # noqa: E402
 from options import OneLineParser  # noqa: E402
 from recipes import plateau  # noqa: E402
@@ -228,15 +231,15 @@ def main():
     """Measure, print and write."""
     options = parse_arguments()
     try:
-        utils.check_integer("--rounds", options.rounds, minimum=1)
+        check_integer("--rounds", options.rounds, minimum=1)
         for workers in options.workers:
-            utils.check_integer("--workers", workers, minimum=0)
+            check_integer("--workers", workers, minimum=0)
         device = utils.get_device(options.device)
         options.device = str(device)
         options.out = options.out or HERE / f"speed-{device.type}.json"
         if not options.out.parent.is_dir():
             raise FileNotFoundError(f"there is no folder {options.out.parent}")
-        found = utils.find_mnist(options.root, options.source)
+        found = find_mnist(options.root, options.source)
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"speed.py: error: {error}")
     if options.peak_memory:
@@ -244,7 +247,7 @@ def main():
         return
 
     images = len(our_loader(found, "cpu").dataset)
-    report = utils.environment(options.device)
+    report = environment(options.device)
     report |= {"source": found.source, "images": images, "batch_size": BATCH_SIZE}
     report |= {} if device.type == "cuda" else {"cuda": "not measured"}
     report |= {"rounds": options.rounds, "peak_memory_mb": measure_memory(found)}
@@ -255,7 +258,7 @@ def main():
         report[net_class.__name__] = summary(measure_epochs(net_class, found, options))
 
     print(table(report))
-    utils.write_atomically(options.out, json.dumps(report, indent=1).encode() + b"\n")
+    write_atomically(options.out, json.dumps(report, indent=1).encode() + b"\n")
 
 
 def table(report):

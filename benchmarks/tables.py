@@ -16,10 +16,10 @@ import speed as speed_benchmark
 import time_to_target as target_benchmark
 from seeds import HEADER, HERE, RESULTS, row
 
-import experiments
 import plots
-import utils
-from history import epoch_line
+import report
+from checkpoints import write_atomically
+from history import History, epoch_line
 
 REPOSITORY = HERE.parent
 MARKED = re.compile(r"(<!-- ([\w.-]+) -->)(.*?)(<!-- end -->)", re.DOTALL)
@@ -64,7 +64,7 @@ def table(header, alignment, rows):
 
 def path():
     """Return the table of the networks, a reason for each; one seed, as the notebooks ran it."""
-    kept = {name.split()[0]: rest for name, *rest in experiments.kept(RESULTS / "steps")}
+    kept = {name.split()[0]: rest for name, *rest in report.load_results(RESULTS / "steps")}
     rows = []
     for net, experiment, why in PATH:
         parameters, history = kept[experiment]
@@ -106,11 +106,11 @@ def machine(title, summary):
 def output():
     """Return what train.py prints, from the run of net5 with seed 1 that the results hold."""
     result = json.loads((RESULTS / "net5-best" / "seed-1.json").read_text())
-    history = utils.History(**result["history"])
+    history = History(**result["history"])
     lists = {name: value for name, value in vars(history).items() if isinstance(value, list)}
     lines = []
     for epoch in (1, 2, 3, len(history)):
-        part = utils.History(history.source, **{name: v[:epoch] for name, v in lists.items()})
+        part = History(history.source, **{name: v[:epoch] for name, v in lists.items()})
         lines.append(epoch_line(part, len(history)))
     lines[3:3] = ["..."]
     return "```\n" + "\n".join(lines) + "\n```"
@@ -218,9 +218,9 @@ def pages():
 def main():
     """Fill in all pages, and draw the README's curves."""
     for page in pages():
-        utils.write_atomically(page, fill(page.read_text()).encode())
+        write_atomically(page, fill(page.read_text()).encode())
     result = json.loads((RESULTS / "net5-best" / "seed-1.json").read_text())
-    figure = plots.plot_history(utils.History(**result["history"]), "Net5, recipe best, seed 1")
+    figure = plots.plot_history(History(**result["history"]), "Net5, recipe best, seed 1")
     figure.savefig(Path(REPOSITORY, "docs", "curves.png"), dpi=110)
 
 

@@ -22,8 +22,11 @@ from speed import standard_epoch, standard_loader
 from torch.utils.data import DataLoader
 
 import utils
+from checkpoints import write_atomically
+from checks import check_integer
+from data import find_mnist, load_mnist
 from experiments import prepare
-from mnist import load_mnist
+from hardware import environment
 from model import Net4, Net5
 from options import OneLineParser
 from recipes import RECIPES, plateau
@@ -48,7 +51,7 @@ def ours(recipe, found, device, seed, epochs, stop=True):
             number,
             loss_function=experiment.recipe.loss_function,
             batch_scheduler=experiment.scheduler,
-            averaged=experiment.averaged,
+            averaged_model=experiment.averaged_model,
             progress=False,
         )
         test_loader = experiment.test_loader
@@ -112,19 +115,19 @@ def main(arguments=None):
     option("--out", "JSON file (default: time-to-target-DEVICE.json, here)", type=Path)
     options = parser.parse_args(arguments)
     try:
-        utils.check_integer("--epochs", options.epochs, minimum=1)
-        utils.check_integer("--quick-epochs", options.quick_epochs, minimum=1)
-        utils.check_integer("--quick-seeds", options.quick_seeds, minimum=1)
-        utils.check_integer("--workers", options.workers, minimum=0)
+        check_integer("--epochs", options.epochs, minimum=1)
+        check_integer("--quick-epochs", options.quick_epochs, minimum=1)
+        check_integer("--quick-seeds", options.quick_seeds, minimum=1)
+        check_integer("--workers", options.workers, minimum=0)
         device = utils.get_device(options.device)
-        utils.check_integer("--seed", options.seed, minimum=0)
+        check_integer("--seed", options.seed, minimum=0)
         options.out = options.out or HERE / f"time-to-target-{device.type}.json"
         if not options.out.parent.is_dir():
             raise FileNotFoundError(f"there is no folder {options.out.parent}")
-        found = utils.find_mnist(options.root, options.source)
+        found = find_mnist(options.root, options.source)
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"time_to_target.py: error: {error}")
-    report = utils.environment(device) | {"source": found.source, "targets": TARGETS}
+    report = environment(device) | {"source": found.source, "targets": TARGETS}
     report |= {"seed": options.seed, "workers": options.workers}
     print("Net4, plateau, the standard way")  # first: ours tells glibc to keep freed memory
     report["standard"] = standard(found, device, options.seed, options.epochs, options.workers)
@@ -134,7 +137,7 @@ def main(arguments=None):
     )
     report["best"] = ours("best", found, device, options.seed, options.epochs)
     print(table(report) + "\n\n" + sentence(report))
-    utils.write_atomically(options.out, json.dumps(report, indent=1).encode() + b"\n")
+    write_atomically(options.out, json.dumps(report, indent=1).encode() + b"\n")
 
 
 def table(report):

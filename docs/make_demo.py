@@ -22,9 +22,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 import hubconf  # noqa: E402
-from form import MEAN, STD  # noqa: E402
+from data import find_mnist, load_mnist  # noqa: E402
 from layers import trace  # noqa: E402
-from mnist import find_mnist, load_mnist  # noqa: E402
+from mnist_format import MEAN, STD  # noqa: E402
 
 PAGE, SOURCES = HERE / "index.html", HERE / "demo"
 EXAMPLES = SOURCES / "examples.json"

@@ -12,6 +12,7 @@ import batched
 import model as networks
 import train
 import utils
+from checkpoints import load_checkpoint
 from recipes import normalised
 
 IMAGES = "train-images-idx3-ubyte"
@@ -85,7 +86,7 @@ CALLS = [
     (lambda root: networks.Net5()(None), TypeError, "tensor, got NoneType"),
     (lambda root: networks.Net5(width=1), ValueError, "width of at least 2, got 1"),
     (lambda root: networks.Net5(width=12.0), TypeError, "width as an integer, got 12.0"),
-    (lambda root: utils.load_checkpoint(root / "none.pt"), FileNotFoundError, "none.pt"),
+    (lambda root: load_checkpoint(root / "none.pt"), FileNotFoundError, "none.pt"),
     (lambda root: batched.steps_of(None), batched.UnbatchableError, "NoneType has no batched"),
 ]
 

@@ -19,8 +19,8 @@ from torchvision.transforms import functional as TF
 from torchvision.transforms import transforms as T
 
 import batched
-import mnist
 import utils
+from data import MNIST, find_mnist, hold_out, load_mnist
 
 MODES = {"nearest": InterpolationMode.NEAREST, "bilinear": InterpolationMode.BILINEAR}
 every_mode = pytest.mark.parametrize("mode", MODES)
@@ -421,7 +421,9 @@ def test_others_can_register_their_own():
 
     with pytest.raises(batched.UnbatchableError, match="Invert"):
         batched.steps_of(Invert())
-    batched.translate.register(Invert)(lambda transform: batched.fixed(lambda images: 255 - images))
+    batched.batched_steps.register(Invert)(
+        lambda transform: batched.fixed(lambda images: 255 - images)
+    )
     images = random_images(3, (1, 5, 5), torch.uint8)
     assert torch.equal(run(T.Compose([Invert(), T.PILToTensor()]), images), 255 - images)
 
@@ -468,7 +470,7 @@ EVERYTHING = T.Compose(
 @pytest.fixture
 def digits(small_root):
     """Load the 150 small test digits, with a transform."""
-    return lambda transform=PLAIN: mnist.load_mnist(mnist.find_mnist(small_root), False, transform)
+    return lambda transform=PLAIN: load_mnist(find_mnist(small_root), False, transform)
 
 
 def collect(loader):
@@ -582,7 +584,7 @@ def test_labels_of_any_dtype_become_int64(dtype, digits):
     assert_serves(batched.DeviceLoader(dataset, 64), dataset)
 
 
-class Renumbered(mnist.MNIST):
+class Renumbered(MNIST):
     """A dataset whose items differ from what it holds."""
 
     def __getitem__(self, k):
@@ -590,7 +592,7 @@ class Renumbered(mnist.MNIST):
         return image, 9 - label
 
 
-class Doubled(mnist.MNIST):
+class Doubled(MNIST):
     """A dataset with more items than it holds."""
 
     def __len__(self):
@@ -600,9 +602,9 @@ class Doubled(mnist.MNIST):
 @pytest.mark.parametrize(
     ("targets", "kind", "named"),
     [
-        (lambda t: t.tolist(), mnist.MNIST, "labels as a tensor of shape"),
-        (lambda t: t.numpy(), mnist.MNIST, "labels as a tensor of shape"),
-        (lambda t: torch.nn.functional.one_hot(t, 10), mnist.MNIST, "of shape"),
+        (lambda t: t.tolist(), MNIST, "labels as a tensor of shape"),
+        (lambda t: t.numpy(), MNIST, "labels as a tensor of shape"),
+        (lambda t: torch.nn.functional.one_hot(t, 10), MNIST, "of shape"),
         (lambda t: t, Renumbered, "Renumbered gives other"),
         (lambda t: t, Doubled, "Doubled gives other"),
     ],
@@ -723,9 +725,9 @@ def test_to_tensor_takes_the_default_dtype_as_torchvision_does(dtype, digits, re
 
 @pytest.mark.parametrize("device", ["meta", "cpu"])
 def test_the_held_out_images_do_not_depend_on_the_default_device(device, digits, restored):
-    expected = mnist.hold_out(digits(), 50, seed=1)
+    expected = hold_out(digits(), 50, seed=1)
     torch.set_default_device(device)
-    for ours, theirs in zip(mnist.hold_out(digits(), 50, seed=1), expected, strict=True):
+    for ours, theirs in zip(hold_out(digits(), 50, seed=1), expected, strict=True):
         assert torch.equal(ours.data, theirs.data)
         assert torch.equal(ours.targets, theirs.targets)
 

@@ -14,8 +14,7 @@ import torch
 from conftest import REPOSITORY
 
 import model as networks
-import utils
-from checkpoints import SCHEDULE_CONSTANTS
+from checkpoints import SCHEDULE_CONSTANTS, load_checkpoint, save_checkpoint
 from recipes import RECIPES
 
 
@@ -118,9 +117,9 @@ def test_weights_of_another_network_or_loss_are_not_shipped(here, small_root):
     with pytest.raises(SystemExit, match="the checkpoint does not fit Net5"):
         ship(here, small_root, "--width", "8")
     path = here / "states" / "sweep" / "seed-1.pt"
-    checkpoint = utils.load_checkpoint(path)
+    checkpoint = load_checkpoint(path)
     checkpoint["history"]["test_loss"][-1] = 0.5
-    utils.save_checkpoint(path, checkpoint)
+    save_checkpoint(path, checkpoint)
     with pytest.raises(SystemExit, match=r"expected the run's test loss of 0\.5000, got "):
         ship(here, small_root)
     assert not list((here / "weights").iterdir())

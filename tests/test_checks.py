@@ -30,6 +30,8 @@ from torchvision.transforms import v2
 
 import model as networks
 import utils
+from checkpoints import load_checkpoint
+from history import History, epoch_line
 
 
 def batches(n, size=32):
@@ -52,9 +54,9 @@ def values(state):
     return re.sub(r" at 0x\w+", "", repr(state))
 
 
-def snapshot(net, optimizer, scheduler=None, averaged=None, generator=None):
+def snapshot(net, optimizer, scheduler=None, averaged_model=None, generator=None):
     """Return all that a refused call must leave as it was."""
-    states = [part.state_dict() for part in (net, optimizer, averaged, scheduler) if part]
+    states = [part.state_dict() for part in (net, optimizer, averaged_model, scheduler) if part]
     states += [generator.get_state()] if generator else []
     return values([states, net.training, torch.get_rng_state(), random.getstate()])
 
@@ -80,18 +82,18 @@ def nested_of_another_optimizer(net, optimizer):
 
 
 def a_fresh_average_of_another_net(net, optimizer):
-    return {"averaged": ema(networks.Net4())}
+    return {"averaged_model": ema(networks.Net4())}
 
 
 def a_used_average_of_another_net(net, optimizer):
     other = networks.Net4()
-    averaged = ema(other)
-    fit(other, sgd(other), averaged=averaged)
-    return {"averaged": averaged}
+    averaged_model = ema(other)
+    fit(other, sgd(other), averaged_model=averaged_model)
+    return {"averaged_model": averaged_model}
 
 
 def an_average_of_another_class(net, optimizer):
-    return {"averaged": AveragedModel(networks.Net2())}
+    return {"averaged_model": AveragedModel(networks.Net2())}
 
 
 def partly_used_up(net, optimizer):
@@ -120,9 +122,9 @@ def too_short_in_a_chain(net, optimizer):
         (of_another_net, "optimizer"),
         (of_another_optimizer, "scheduler"),
         (nested_of_another_optimizer, "scheduler"),
-        (a_fresh_average_of_another_net, "averaged"),
-        (a_used_average_of_another_net, "averaged"),
-        (an_average_of_another_class, "averaged"),
+        (a_fresh_average_of_another_net, "averaged_model"),
+        (a_used_average_of_another_net, "averaged_model"),
+        (an_average_of_another_class, "averaged_model"),
         (partly_used_up, "scheduler"),
         (too_short_after_a_warm_up, "scheduler"),
         (too_short_in_a_chain, "scheduler"),
@@ -133,12 +135,12 @@ def test_parts_of_another_run_are_refused_by_name(wrong, named):
     net = networks.Net4().eval()
     optimizer = sgd(net)
     parts = {"optimizer": optimizer} | wrong(net, optimizer)
-    state = [net, parts["optimizer"], parts.get("scheduler"), parts.get("averaged")]
-    before, history = snapshot(*state), utils.History()
+    state = [net, parts["optimizer"], parts.get("scheduler"), parts.get("averaged_model")]
+    before, history = snapshot(*state), History()
     with pytest.raises(ValueError, match=f"^{named}: expected"):
         fit(net, history=history, **parts)
     assert snapshot(*state) == before
-    assert history == utils.History()
+    assert history == History()
 
 
 def test_parts_that_do_belong_together_train():
@@ -155,12 +157,17 @@ def test_parts_that_do_belong_together_train():
     for parameter in net.features.parameters():
         parameter.requires_grad = False
     optimizer = torch.optim.AdamW(head, 0.01)
-    averaged = AveragedModel(net)  # SWA, which begins late
+    averaged_model = AveragedModel(net)  # SWA, which begins late
     fit(net, optimizer, epochs=3)
-    fit(net, optimizer, averaged=averaged, scheduler=torch.optim.swa_utils.SWALR(optimizer, 0.05))
-    history = fit(net, optimizer, averaged=averaged)  # a run that goes on
-    assert averaged.n_averaged == 12
-    assert history.test_loss[-1] == utils.test_model(averaged, "cpu", batches(32)).loss
+    fit(
+        net,
+        optimizer,
+        averaged_model=averaged_model,
+        scheduler=torch.optim.swa_utils.SWALR(optimizer, 0.05),
+    )
+    history = fit(net, optimizer, averaged_model=averaged_model)  # a run that goes on
+    assert averaged_model.n_averaged == 12
+    assert history.test_loss[-1] == utils.test_model(averaged_model, "cpu", batches(32)).loss
 
 
 def test_a_wrapped_model_belongs_to_its_parameters(tmp_path):
@@ -171,7 +178,7 @@ def test_a_wrapped_model_belongs_to_its_parameters(tmp_path):
             lambda net: torch.compile(net, backend="eager"),
         ):
             net = Linear()
-            assert len(fit(wrap(net), sgd(net), averaged=ema(net))) == 2
+            assert len(fit(wrap(net), sgd(net), averaged_model=ema(net))) == 2
     finally:
         torch.distributed.destroy_process_group()
 
@@ -435,8 +442,12 @@ def run(recipe=None, rates=(0.1, 0.01), **group_settings):
 
 
 def fit_run(parts, checkpoint, epochs=2, **settings):
-    net, optimizer, scheduler, averaged, loader, _ = parts
-    settings = {"averaged": averaged, "checkpoint": checkpoint, "resume": True} | settings
+    net, optimizer, scheduler, averaged_model, loader, _ = parts
+    settings = {
+        "averaged_model": averaged_model,
+        "checkpoint": checkpoint,
+        "resume": True,
+    } | settings
     return fit(net, optimizer, epochs, scheduler, loader, **settings)
 
 
@@ -454,14 +465,14 @@ def fit_run(parts, checkpoint, epochs=2, **settings):
 def test_refused_means_untouched(changed, epochs, named, tmp_path):
     fit_run(run(), tmp_path / "c.pt")
     file = (tmp_path / "c.pt").read_bytes()
-    parts, history = run(**changed), utils.History()
+    parts, history = run(**changed), History()
     state = [*parts[:4], parts[5]]
     before, groups = snapshot(*state), copy.deepcopy(parts[1].param_groups)
     with pytest.raises(ValueError, match=named):
         fit_run(parts, tmp_path / "c.pt", epochs, history=history)
     assert snapshot(*state) == before
     assert str(parts[1].param_groups) == str(groups)
-    assert history == utils.History()
+    assert history == History()
     assert (tmp_path / "c.pt").read_bytes() == file
 
 
@@ -526,13 +537,13 @@ def test_a_tilde_is_the_home_folder_and_an_empty_path_none(tmp_path, monkeypatch
     history = fit(net, sgd(net), checkpoint="~/c.pt")
     history.save("~/h.json")
     assert {path.name for path in tmp_path.iterdir()} == {"c.pt", "h.json"}
-    assert utils.History.load("~/h.json") == history
-    assert utils.load_checkpoint("~/c.pt")["history"]["train_loss"] == history.train_loss
+    assert History.load("~/h.json") == history
+    assert load_checkpoint("~/c.pt")["history"]["train_loss"] == history.train_loss
     for call in (
         lambda: fit(net, sgd(net), checkpoint=""),
         lambda: history.save(""),
-        lambda: utils.History.load(""),
-        lambda: utils.load_checkpoint(""),
+        lambda: History.load(""),
+        lambda: load_checkpoint(""),
     ):
         with pytest.raises(ValueError, match="expected a path, got ''"):
             call()
@@ -548,7 +559,7 @@ def test_models_of_other_precision(dtype):
     dtype = getattr(torch, dtype)
     net, (images, labels) = networks.Net5().to(dtype), tensors(64)
     loader = [(images.to(dtype), labels)] * 3
-    history = utils.fit(net, "cpu", loader, loader, sgd(net), 2, averaged=ema(net))
+    history = utils.fit(net, "cpu", loader, loader, sgd(net), 2, averaged_model=ema(net))
     assert all(torch.tensor(history.train_loss + history.test_loss).isfinite())
     assert net.features[0][0].weight.dtype == dtype
     utils.modelsummary(net)
@@ -578,12 +589,12 @@ def test_defaults_of_torch(setting, small_loaders, capsys):
     for change in (lambda: None, setting):
         utils.set_seed(1)
         net = networks.Net5()
-        averaged = ema(net)
+        averaged_model = ema(net)
         change()
         loaders = small_loaders()
         if torch.get_default_dtype() == torch.float64:
-            net, averaged = net.double(), averaged.double()
-        history = utils.fit(net, "cpu", *loaders, sgd(net), 1, averaged=averaged)
+            net, averaged_model = net.double(), averaged_model.double()
+        history = utils.fit(net, "cpu", *loaders, sgd(net), 1, averaged_model=averaged_model)
         losses.append(history.test_loss[0])
         utils.modelsummary(net)
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
@@ -621,8 +632,8 @@ def test_epoch_lines_fit_in_80_columns():
             measured = {f"{name}_loss": [loss] for name in sets}
             measured |= {f"{name}_accuracy": [accuracy] for name in sets}
             for source in ("sample", "full"):
-                history = utils.History(**full | measured | {"source": source})
-                line = utils.epoch_line(history, 100)
+                history = History(**full | measured | {"source": source})
+                line = epoch_line(history, 100)
                 assert len(line) <= 80, line
                 assert line.startswith("Epoch  1/100: train ")
                 assert ("(sample)" in line) == (source == "sample")

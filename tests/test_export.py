@@ -39,7 +39,7 @@ def net(request):
 
 
 @pytest.fixture(
-    params=[*CLASSES, *(lambda cls=cls: averaged(cls) for cls in CLASSES)],
+    params=[*CLASSES, *(lambda cls=cls: averaged_model(cls) for cls in CLASSES)],
     ids=[*(cls.__name__ for cls in CLASSES), *(f"average of {cls.__name__}" for cls in CLASSES)],
 )
 def net_or_average(request):
@@ -47,9 +47,9 @@ def net_or_average(request):
     return used(made) if isinstance(made, type) else made()
 
 
-def averaged(net_class):
+def averaged_model(net_class):
     """Return a recipe's moving average of a network, in eval mode."""
-    return recipes.best().averaged(used(net_class)).eval()
+    return recipes.best().averaged_model(used(net_class)).eval()
 
 
 @pytest.fixture
@@ -118,13 +118,13 @@ def test_onnx_by_tracing(net, tmp_path):
 
 
 def test_the_average_in_onnx(tmp_path):
-    check_exported(averaged(networks.Net6), tmp_path / "traced.onnx", dynamo=False)
+    check_exported(averaged_model(networks.Net6), tmp_path / "traced.onnx", dynamo=False)
 
 
-@pytest.mark.parametrize("made", [networks.Net6, averaged], ids=["Net6", "average of Net5"])
+@pytest.mark.parametrize("made", [networks.Net6, averaged_model], ids=["Net6", "average of Net5"])
 @by_torch_export
 def test_onnx_by_torch_export(made, tmp_path):
-    net = averaged(networks.Net5) if made is averaged else used(made)
+    net = averaged_model(networks.Net5) if made is averaged_model else used(made)
     check_exported(net, tmp_path / "net.onnx", dynamo=True)
 
 
@@ -145,7 +145,7 @@ def test_copies(net_or_average, images):
 
 
 def test_a_saved_average_goes_on_averaging(tmp_path):
-    net, average = used(networks.Net6), averaged(networks.Net6)
+    net, average = used(networks.Net6), averaged_model(networks.Net6)
     average.update_parameters(net)
     torch.save(average, tmp_path / "average.pt")
     again = torch.load(tmp_path / "average.pt", weights_only=False)
@@ -218,7 +218,7 @@ def test_default_dtype_and_device(net_class, images):
 
 def test_net6_shares_one_kernel_in_every_copy():
     net = used(networks.Net6)
-    average = averaged(networks.Net6).module
+    average = averaged_model(networks.Net6).module
     for again in (net, copy.deepcopy(net), pickle.loads(pickle.dumps(net)), average, net.double()):
         kernels = {layer.weight.data_ptr() for layer in again.modules() if is_3x3(layer)}
         assert len(kernels) == 4  # three of their own, and one used four times

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from torch.optim import SGD
 
 import checkpoints
-import mnist
 import model as networks
 import utils
+from checkpoints import load_checkpoint
+from data import IDX_FILES, find_mnist, load_mnist
 from recipes import normalised
 
 CASES = int(os.environ.get("FUZZ_CASES", 150))
@@ -53,15 +54,15 @@ def tiny_root(tmp_path_factory):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of an unknown source
 @often
-@given(name=st.sampled_from(list(mnist.IDX_FILES)), damage=damages())
+@given(name=st.sampled_from(list(IDX_FILES)), damage=damages())
 def test_data_files(tiny_root, name, damage):
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(tiny_root, folder, dirs_exist_ok=True)
         path = Path(folder, "MNIST", "raw", name)
         path.write_bytes(damage(path.read_bytes()))
         try:
-            found = mnist.find_mnist(folder)
-            sets = [mnist.load_mnist(found, train, None) for train in (True, False)]
+            found = find_mnist(folder)
+            sets = [load_mnist(found, train, None) for train in (True, False)]
         except ValueError as error:
             assert str(error).startswith(folder)
             return
@@ -105,7 +106,7 @@ def test_checkpoints(checkpoint, damage, signed):
         else:
             path.write_bytes(damage(checkpoint))
         try:
-            state = checkpoints.load_checkpoint(path)
+            state = load_checkpoint(path)
         except ValueError as error:
             assert str(error).startswith(str(path))
             return

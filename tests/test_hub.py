@@ -192,7 +192,7 @@ def test_two_loads_give_one_type_and_two_folders_two(copy):
 def test_networks_in_a_spawned_process():
     nets = [load(name) for name in ("net4", "net6")]
     nets += [getattr(networks, f"Net{number}")() for number in range(1, 7)]
-    nets += [recipes.best().averaged(net) for net in nets]
+    nets += [recipes.best().averaged_model(net) for net in nets]
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         returned = list(pool.map(torch.nn.Module.eval, nets))
     images = torch.randn(2, 1, 28, 28)

@@ -280,8 +280,8 @@ def test_any_device_and_dtype(net_class):
 @pytest.mark.parametrize("net_class", NETS)
 def test_the_average_of_a_recipe(net_class):
     net = net_class()
-    averaged = trace(recipes.best().averaged(net))
-    assert [(row.name, *row[2:]) for row in averaged] == [
+    averaged_model = trace(recipes.best().averaged_model(net))
+    assert [(row.name, *row[2:]) for row in averaged_model] == [
         (f"module.{row.name}", *row[2:]) for row in trace(net)
     ]
 

@@ -16,6 +16,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import model as networks
 import utils
+from checks import scheduler_step
+from hardware import keep_freed_memory, to_device
+from history import History
 from recipes import plateau
 
 
@@ -317,16 +320,16 @@ def test_schedulers_step_as_their_kind_asks():
     one_cycle = OneCycleLR(optimizer, max_lr=0.2, total_steps=4 * len(loader))
     utils.fit(net, "cpu", loader, loader, optimizer, 4, one_cycle)
     assert one_cycle.last_epoch == 12
-    assert utils.scheduler_step(None) is None
+    assert scheduler_step(None) is None
 
 
 def test_the_averaged_model_is_the_one_tested():
     torch.manual_seed(0)
     net, loader = networks.Net5(), loader_of()
-    averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
-    history = utils.fit(net, "cpu", loader, loader, sgd(net), 3, averaged=averaged)
-    assert averaged.n_averaged == 9
-    assert history.test_loss[-1] == utils.test_model(averaged, "cpu", loader).loss
+    averaged_model = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    history = utils.fit(net, "cpu", loader, loader, sgd(net), 3, averaged_model=averaged_model)
+    assert averaged_model.n_averaged == 9
+    assert history.test_loss[-1] == utils.test_model(averaged_model, "cpu", loader).loss
     assert history.test_loss[-1] != utils.test_model(net, "cpu", loader).loss
 
 
@@ -341,7 +344,7 @@ def test_history_is_plain_floats_and_survives_a_file(tmp_path, small_loaders, ca
     assert len(lists) == 6
     assert all(type(number) is float for numbers in lists for number in numbers)
     history.save(tmp_path / "history.json")
-    assert utils.History.load(tmp_path / "history.json") == history
+    assert History.load(tmp_path / "history.json") == history
     assert json.loads((tmp_path / "history.json").read_text())["source"] == "sample"
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 3
@@ -352,7 +355,7 @@ def test_history_is_plain_floats_and_survives_a_file(tmp_path, small_loaders, ca
 
 
 def test_the_first_of_the_best_epochs():
-    history = utils.History(test_accuracy=[98.0, 99.0, 98.5, 99.0], test_loss=[0.0] * 4)
+    history = History(test_accuracy=[98.0, 99.0, 98.5, 99.0], test_loss=[0.0] * 4)
     assert history.best_epoch == 2
 
 
@@ -364,11 +367,11 @@ def test_epochs_are_checked(epochs):
 
 
 def test_a_broken_run_keeps_the_history_it_had():
-    net, history = Broken(calls=7), utils.History()
+    net, history = Broken(calls=7), History()
     with pytest.raises(FloatingPointError, match="epoch 3, batch 1"):
         utils.fit(net, "cpu", loader_of(), loader_of(), sgd(net), 9, history=history)
     assert len(history) == 2
-    net, history = Scripted([0.5, float("inf")]), utils.History()
+    net, history = Scripted([0.5, float("inf")]), History()
     with pytest.raises(FloatingPointError, match="test loss is inf after epoch 2"):
         utils.fit(net, "cpu", loader_of(), ZEROS, sgd(net), 9, history=history)
     assert history.test_loss == pytest.approx([0.5])
@@ -402,7 +405,7 @@ def test_validation_images_drive_the_plateau(small_loaders, monkeypatch):
 def test_to_device_keeps_the_values():
     net, images = networks.Net4(dropout=0.0).eval(), torch.randn(2, 1, 28, 28)
     before = net(images).detach()
-    assert utils.to_device(net, "cpu") is net
+    assert to_device(net, "cpu") is net
     assert net.features[1][0].weight.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(net(images), before)
 
@@ -424,7 +427,7 @@ def page_faults(keep, pipe):
     import resource  # which Windows has not
 
     if keep:
-        utils.keep_freed_memory()
+        keep_freed_memory()
 
     def work():
         return len([torch.ones(3_000_000) for _ in range(3)])
@@ -459,7 +462,7 @@ def test_where_there_is_no_glibc_memory_is_left_alone(monkeypatch):
             raise error
 
         monkeypatch.setattr(ctypes, "CDLL", no_library)
-        assert utils.keep_freed_memory() is False
+        assert keep_freed_memory() is False
 
 
 @pytest.mark.parametrize(("seed", "error"), [(-1, ValueError), (1.5, TypeError), (None, TypeError)])

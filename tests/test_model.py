@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import layers
 import model as networks
-import utils
 
 NETS = [getattr(networks, f"Net{number}") for number in range(1, 7)]
 BELOW_8000 = {"Net4": 7_216, "Net5": 7_216}
@@ -70,8 +70,8 @@ def test_widths_that_are_refused(net_class):
 def test_a_blurred_pooling_is_a_weighted_average_of_every_second_pixel():
     torch.manual_seed(0)
     images = torch.randn(2, 3, 9, 8)
-    averaged = networks.BlurPool2d(3)(images)
-    assert averaged.shape == (2, 3, 5, 4)
+    averaged_model = networks.BlurPool2d(3)(images)
+    assert averaged_model.shape == (2, 3, 5, 4)
     padded = torch.zeros(2, 3, 11, 10)
     padded[:, :, 1:-1, 1:-1] = images
     for y, x in itertools.product(range(5), range(4)):
@@ -80,7 +80,7 @@ def test_a_blurred_pooling_is_a_weighted_average_of_every_second_pixel():
             for dy, weight_y in enumerate((1, 2, 1))
             for dx, weight_x in enumerate((1, 2, 1))
         )
-        torch.testing.assert_close(averaged[:, :, y, x], expected)
+        torch.testing.assert_close(averaged_model[:, :, y, x], expected)
 
 
 def test_net5_is_net4_parameter_for_parameter():
@@ -236,7 +236,7 @@ def test_something_that_is_no_tensor_is_refused():
 @every_net
 def test_comments_against_the_tracer(net_class):
     traced = {}
-    for layer in utils.trace(net_class()):  # the last layer of a row says what the row leaves
+    for layer in layers.trace(net_class()):  # the last layer of a row says what the row leaves
         traced[layer.name.split(".")[0], layer.name.split(".")[1]] = (
             layer.output_size,
             layer.receptive_field,

@@ -14,7 +14,9 @@ from conftest import REPOSITORY
 
 import experiments
 import recipes
+import report
 import utils
+from history import History
 from model import Net1, Net4
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
@@ -114,7 +116,7 @@ class TestCommitted:
 
     def test_its_results_are_those_in_the_results_folder(self, name):
         step = re.search(r"\d(?=\.ipynb)", name).group()
-        expected = rows(experiments.results_table(RESULTS / "steps"))
+        expected = rows(report.results_table(RESULTS / "steps"))
         own = rows(printed(committed(name)))
         assert {row: own[row] for row in own if row.startswith(step)} == {
             row: cells for row, cells in expected.items() if row.startswith(step)
@@ -127,7 +129,7 @@ class TestCommitted:
 
     def test_every_run_is_followed_by_a_picture_and_by_what_it_shows(self, name):
         cells = committed(name).cells
-        runs = [k for k, cell in enumerate(cells) if "experiments.keep(" in cell.source]
+        runs = [k for k, cell in enumerate(cells) if "report.save_result(" in cell.source]
         assert len(runs) == RUNS[name]
         for run in runs:
             end = next(k for k in range(run, len(cells)) if cells[k].cell_type == "markdown")
@@ -162,7 +164,7 @@ def of_the_results():
     said = {f"{table[key]:.2f}" for table in sweeps for key in ("mean", "std", "minimum")}
     said |= {f"{value:.2f}" for table in sweeps for value in table["last_epoch"]}
     said |= {f"{table['parameters']:,}" for table in sweeps}
-    for _, parameters, history in experiments.kept(RESULTS / "steps"):
+    for _, parameters, history in report.load_results(RESULTS / "steps"):
         said.add(f"{parameters:,}")
         said |= {f"{value:.2f}" for value in history.accuracy + history.train_accuracy}
     ablation = json.loads((RESULTS / "ablation.json").read_text())
@@ -262,7 +264,7 @@ def test_a_notebook_that_breaks_stays_as_it_was(tmp_path):
 
 
 def history_of(*accuracies, source="full"):
-    history = utils.History(source=source)
+    history = History(source=source)
     for accuracy in accuracies:
         history.append(utils.Metrics(0.1, accuracy - 1), utils.Metrics(0.1, accuracy), 0.01, 1.0)
     return history
@@ -271,50 +273,50 @@ def history_of(*accuracies, source="full"):
 class TestExperiments:
     def test_what_is_kept_comes_back_in_order(self, tmp_path):
         first, second = history_of(98.0, 99.5, 99.25), history_of(97.0, source="sample")
-        experiments.keep("2.1 Net4", Net4(), second, tmp_path / "steps")
-        experiments.keep("1.1 Net4, first", Net4(), first, tmp_path / "steps")
-        assert experiments.kept(tmp_path / "steps") == [
+        report.save_result("2.1 Net4", Net4(), second, tmp_path / "steps")
+        report.save_result("1.1 Net4, first", Net4(), first, tmp_path / "steps")
+        assert report.load_results(tmp_path / "steps") == [
             ("1.1 Net4, first", 7_216, first),
             ("2.1 Net4", 7_216, second),
         ]
-        assert experiments.results_table(tmp_path / "steps").splitlines()[2:] == [
+        assert report.results_table(tmp_path / "steps").splitlines()[2:] == [
             "| 1.1 Net4, first | 7,216 | 3 | 99.50 (epoch 2) | 98.25 | 99.25 | 1.0 |",
             "| 2.1 Net4 (sample) | 7,216 | 1 | 97.00 (epoch 1) | 96.00 | 97.00 | 1.0 |",
         ]
 
     def test_the_last_run_counts_among_equals(self, tmp_path):
         for accuracy in (98.0, 99.0):
-            experiments.keep("1.1 Net4", Net4(), history_of(accuracy), tmp_path)
-        experiments.keep("1.1 Net4", Net4(), history_of(97.0, source="sample"), tmp_path)
-        experiments.keep("1.1 Net4", Net4(), history_of(96.0, 98.5), tmp_path)
-        last = [history.test_accuracy[-1] for *_, history in experiments.kept(tmp_path)]
+            report.save_result("1.1 Net4", Net4(), history_of(accuracy), tmp_path)
+        report.save_result("1.1 Net4", Net4(), history_of(97.0, source="sample"), tmp_path)
+        report.save_result("1.1 Net4", Net4(), history_of(96.0, 98.5), tmp_path)
+        last = [history.test_accuracy[-1] for *_, history in report.load_results(tmp_path)]
         assert sorted(last) == [97.0, 98.5, 99.0]  # a short run or the sample replaces nothing
 
     def test_nothing_kept_yet(self, tmp_path):
-        assert experiments.kept(tmp_path / "none") == []
-        assert len(experiments.results_table(tmp_path / "none").splitlines()) == 2
+        assert report.load_results(tmp_path / "none") == []
+        assert len(report.results_table(tmp_path / "none").splitlines()) == 2
 
     @pytest.mark.parametrize("name", ["", "../above", "a/b"])
     def test_a_name_that_is_no_files(self, name, tmp_path):
         with pytest.raises(ValueError, match="expected a name that can be a file's"):
-            experiments.keep(name, Net4(), history_of(98.0), tmp_path / "steps")
+            report.save_result(name, Net4(), history_of(98.0), tmp_path / "steps")
         assert not list(tmp_path.iterdir())
 
     def test_an_empty_history(self, tmp_path):
         with pytest.raises(ValueError, match=r"at least one epoch for '1\.1 Net4', got none"):
-            experiments.keep("1.1 Net4", Net4(), utils.History(), tmp_path)
+            report.save_result("1.1 Net4", Net4(), History(), tmp_path)
 
 
 class TestPublish:
     def test_whole_runs_on_the_full_set_alone(self, tmp_path):
         whole = history_of(*[98.0] * 14, 99.0)
-        experiments.keep("2.3 Net4", Net4(), whole, tmp_path / "kept")
-        experiments.keep("2.1 Net2", Net4(), history_of(98.0), tmp_path / "kept")
+        report.save_result("2.3 Net4", Net4(), whole, tmp_path / "kept")
+        report.save_result("2.1 Net2", Net4(), history_of(98.0), tmp_path / "kept")
         sample = history_of(*[90.0] * 15, source="sample")
-        experiments.keep("2.2 Net3", Net4(), sample, tmp_path / "kept")
+        report.save_result("2.2 Net3", Net4(), sample, tmp_path / "kept")
         notebooks.publish(tmp_path / "kept", tmp_path / "steps")
         assert [path.name for path in (tmp_path / "steps").iterdir()] == ["2.3-net4.json"]
-        assert experiments.kept(tmp_path / "steps") == [("2.3 Net4", 7_216, whole)]
+        assert report.load_results(tmp_path / "steps") == [("2.3 Net4", 7_216, whole)]
 
 
 class TestRangeTest:
@@ -354,22 +356,24 @@ class TestRangeTest:
 
 class TestCommittedResults:
     def test_a_sweep_by_seed(self):
-        runs = experiments.swept("net4-plateau")
+        runs = report.load_sweep("net4-plateau")
         assert list(runs) == [1, 2, 3, 4, 5]
         table = json.loads((RESULTS / "net4-plateau.json").read_text())
         assert [round(each.accuracy[-1], 2) for each in runs.values()] == table["last_epoch"]
 
     def test_gains_of_the_ablation(self):
-        (title, gain, error), *none = experiments.gains({"elastic": "a title", "no such row": ""})
+        (title, gain, error), *none = report.load_ablation(
+            {"elastic": "a title", "no such row": ""}
+        )
         row = json.loads((RESULTS / "ablation.json").read_text())["elastic"]
         assert (title, gain, error, none) == ("a title", row["gain"], row["gain_error"], [])
 
     def test_where_there_are_none(self, tmp_path):
-        assert experiments.swept("net4-plateau", tmp_path) == {}
-        assert experiments.gains({"elastic": "a title"}, tmp_path) == []
+        assert report.load_sweep("net4-plateau", tmp_path) == {}
+        assert report.load_ablation({"elastic": "a title"}, tmp_path) == []
 
     def test_code(self):
-        text = experiments.code_of(Net1, Net4)
+        text = report.source_markdown(Net1, Net4)
         assert text.startswith("```python\nclass Net1(DigitNet):")
         assert "class Net4(DigitNet):" in text
         assert text.endswith("```")

@@ -17,9 +17,9 @@ from PIL import Image
 from torch import nn
 
 import predict
-from form import MEAN, STD
+from data import find_mnist, load_mnist
 from layers import trace
-from mnist import find_mnist, load_mnist
+from mnist_format import MEAN, STD
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 HANDWRITING = json.loads((Path(__file__).parent / "handwriting.json").read_text())

@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 import layers
 import model as networks
 import plots
-import utils
+from history import History
 
 
 def history_of(accuracies, source="full", split="test", rates=None):
     n, name = len(accuracies), {"test": "test", "validation": "val"}[split]
-    return utils.History(
+    return History(
         source=source,
         train_loss=[0.5 / k for k in range(1, n + 1)],
         train_accuracy=[accuracy - 0.3 for accuracy in accuracies],
@@ -90,7 +90,7 @@ def test_the_sample_is_named():
 
 def test_an_empty_history_is_refused():
     with pytest.raises(ValueError, match="at least one epoch, got none"):
-        plots.plot_history(utils.History())
+        plots.plot_history(History())
 
 
 def test_a_run_without_the_test_set():

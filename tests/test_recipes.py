@@ -37,7 +37,7 @@ def test_every_recipe_trains_on_the_device(name, small_loaders):
         optimizer,
         2,
         scheduler,
-        averaged=recipe.averaged(net),
+        averaged_model=recipe.averaged_model(net),
         loss_function=recipe.loss_function,
         progress=False,
         verbose=False,
@@ -51,7 +51,7 @@ def test_the_exercise_trains_by_plain_sgd(name):
     settings = optimizer.param_groups[0]
     assert type(optimizer) is torch.optim.SGD
     assert (settings["lr"], settings["momentum"], settings["weight_decay"]) == (0.01, 0.9, 0)
-    assert (recipe.batch_size, recipe.averaged(None)) == (128, None)
+    assert (recipe.batch_size, recipe.averaged_model(None)) == (128, None)
 
 
 def test_what_tells_the_exercise_s_recipes_apart():
@@ -78,7 +78,7 @@ def test_the_tuned_plateau_is_the_exercise_s_schedule_on_weaker_warps():
     assert weak.scale[1] < strong.scale[1]
     assert weak.shear is None
     assert optimizer.param_groups[0]["lr"] == 0.1
-    assert recipe.averaged(None) is None
+    assert recipe.averaged_model(None) is None
 
 
 def test_the_best_recipe_goes_up_and_down_once():
@@ -122,7 +122,7 @@ def test_the_settings_of_best():
     recipe, optimizer, scheduler = made("best")
     group = optimizer.param_groups[0]
     assert (group["max_lr"], group["weight_decay"], scheduler.total_steps) == (0.2, 1e-4, 15 * 469)
-    assert recipe.averaged(networks.Net5()).multi_avg_fn.decay == 0.998
+    assert recipe.averaged_model(networks.Net5()).multi_avg_fn.decay == 0.998
     assert (recipe.loss_function, recipe.batch_size) == (F.cross_entropy, 128)
     warp = recipe.train_transforms.transforms[0].transforms[0]
     assert (warp.degrees, warp.translate, warp.scale) == ([-10, 10], (0.07, 0.07), (0.9, 1.1))
@@ -133,27 +133,27 @@ def test_the_settings_of_best():
 
 def test_the_average_forgets_the_start_then_keeps_its_decay():
     net = torch.nn.Linear(1, 1, bias=False)
-    averaged, expected = moving_average(0.5)(net), None
+    averaged_model, expected = moving_average(0.5)(net), None
     for n in range(9):
         with torch.no_grad():
             net.weight.fill_(n)
-        averaged.update_parameters(net)
+        averaged_model.update_parameters(net)
         decay = min(0.5, (1 + n) / (10 + n))
         expected = n if expected is None else decay * expected + (1 - decay) * n
-        assert averaged.module.weight.item() == pytest.approx(expected)
+        assert averaged_model.module.weight.item() == pytest.approx(expected)
 
 
 def test_the_average_takes_in_batch_norm_s_statistics():
     net = networks.Net5()
-    averaged, means = moving_average(0.9)(net), []
+    averaged_model, means = moving_average(0.9)(net), []
     for _ in range(2):
         with torch.no_grad():
             net(torch.randn(16, 1, 28, 28) + 3)
         means.append(net.features[0][2].running_mean.clone())
-        averaged.update_parameters(net)
+        averaged_model.update_parameters(net)
     decay = 2 / 11  # of the second update: (1 + 1) / (10 + 1)
     expected = decay * means[0] + (1 - decay) * means[1]
-    torch.testing.assert_close(averaged.module.features[0][2].running_mean, expected)
+    torch.testing.assert_close(averaged_model.module.features[0][2].running_mean, expected)
 
 
 @pytest.mark.parametrize(("name", "kernels_lr"), [("quick", 0.04), ("small", 0.02)])

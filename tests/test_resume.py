@@ -23,6 +23,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import model as networks
 import train
 import utils
+from checkpoints import load_checkpoint, save_checkpoint
+from history import History
 from recipes import RECIPES, plateau
 
 EPOCHS = 4
@@ -42,7 +44,7 @@ class Run:
     ):
         utils.set_seed(seed)
         self.loaders = loaders(plateau().train_transforms, seed=seed, **loader_settings)
-        self.net, self.averaged = net_class(), None
+        self.net, self.averaged_model = net_class(), None
         self.optimizer = plateau().optimizer(self.net.parameters())
         if kind == "plateau":
             self.scheduler = ReduceLROnPlateau(self.optimizer, patience=patience, threshold=0.3)
@@ -52,7 +54,7 @@ class Run:
         else:
             self.scheduler = CosineAnnealingLR(self.optimizer, T_max=EPOCHS)
             average = get_ema_multi_avg_fn(0.9)
-            self.averaged = AveragedModel(self.net, multi_avg_fn=average, use_buffers=True)
+            self.averaged_model = AveragedModel(self.net, multi_avg_fn=average, use_buffers=True)
 
     def fit(self, checkpoint=None, epochs=EPOCHS, stop_at=None, **settings):
         """Fit; with `stop_at`, break off as by Ctrl-C at that step. Return all that came of it."""
@@ -72,14 +74,14 @@ class Run:
             self.optimizer,
             epochs,
             self.scheduler,
-            averaged=self.averaged,
+            averaged_model=self.averaged_model,
             loss_function=loss_function,
             checkpoint=checkpoint,
             **settings,
         )
         weights = [*self.net.state_dict().values()]
-        if self.averaged is not None:
-            weights += self.averaged.state_dict().values()
+        if self.averaged_model is not None:
+            weights += self.averaged_model.state_dict().values()
         return weights, {name: value for name, value in vars(history).items() if name != "seconds"}
 
 
@@ -93,11 +95,11 @@ def assert_same(first, second):
     [
         ("plateau", {}),
         ("one cycle", {}),
-        ("averaged", {}),
+        ("averaged_model", {}),
         ("plateau", {"on_device": False}),
-        ("averaged", {"on_device": False, "num_workers": 2}),
+        ("averaged_model", {"on_device": False, "num_workers": 2}),
     ],
-    ids=["plateau", "one cycle", "averaged", "ordinary loader", "two workers"],
+    ids=["plateau", "one cycle", "averaged_model", "ordinary loader", "two workers"],
 )
 def test_resume_is_exact_to_the_bit(small_loaders, tmp_path, kind, loader_settings):
     alone = Run(small_loaders, kind, **loader_settings).fit()
@@ -146,7 +148,7 @@ def test_a_checkpoint_is_not_overwritten_by_accident(small_loaders, tmp_path):
         ({"net_class": partial(networks.Net4, dropout=0.1)}, {}, "layers is"),
         ({"drop_last": True}, {}, "drop_last is True, the checkpoint's False"),
         ({"patience": 3}, {}, "the scheduler's patience is 3, the checkpoint's 0"),
-        ({"kind": "averaged"}, {}, "averaged is True, the checkpoint's False"),
+        ({"kind": "averaged_model"}, {}, "averaged is True, the checkpoint's False"),
         ({"on_device": False}, {}, "loader is 'DataLoader', the checkpoint's 'DeviceLoader'"),
         ({}, {"settings": {"seed": 2}}, "seed is 2, the checkpoint's None"),
         ({}, {"epochs": 1}, "epochs is 1, the checkpoint has done 2"),
@@ -201,9 +203,9 @@ def test_a_file_that_carries_code_is_refused(small_loaders, tmp_path, monkeypatc
 
 
 def test_a_signed_file_of_something_else_is_refused(tmp_path):
-    utils.save_checkpoint(tmp_path / "c.pt", {"parts": {}})
+    save_checkpoint(tmp_path / "c.pt", {"parts": {}})
     with pytest.raises(ValueError, match="not a checkpoint of fit"):
-        utils.load_checkpoint(tmp_path / "c.pt")
+        load_checkpoint(tmp_path / "c.pt")
 
 
 def test_numbers_of_numpy_and_counters_can_be_kept(small_loaders, tmp_path):
@@ -227,7 +229,7 @@ def test_what_cannot_be_kept_is_refused_before_any_work(small_loaders, tmp_path)
     with pytest.raises(ValueError, match="25 steps to go, got OneCycleLR at step 0 of 20"):
         run.fit(tmp_path / "c.pt", epochs=5, stop_at=1)
     with pytest.raises(ValueError, match="an empty history, got one of 1 epochs"):
-        run.fit(history=utils.History(train_loss=[0.1]), stop_at=1)
+        run.fit(history=History(train_loss=[0.1]), stop_at=1)
     assert not list(tmp_path.iterdir())
 
 
@@ -255,7 +257,7 @@ def test_a_loss_that_breaks_keeps_the_last_good_checkpoint(small_loaders, tmp_pa
     with torch.no_grad():
         run.net.features[0][0].weight.fill_(float("nan"))
     run.optimizer.param_groups[0]["lr"] = 1e30
-    history = utils.History()
+    history = History()
     with pytest.raises(FloatingPointError, match=r"the loss is nan in epoch 1, batch 0"):
         run.fit(tmp_path / "other.pt", history=history)
     assert len(history) == 0
@@ -315,7 +317,7 @@ def test_one_cycle_cannot_be_made_longer(small_root, tmp_path, capsys):
 def test_train_holds_images_out(small_root, tmp_path, capsys):
     out = tmp_path / "run"
     assert train.main(arguments(small_root, out, epochs=1, **{"val-size": 50})) == 0
-    history = utils.History.load(out / "history.json")
+    history = History.load(out / "history.json")
     assert len(history.val_accuracy) == len(history.test_accuracy) == 1
     assert json.loads((out / "settings.json").read_text())["val_size"] == 50
     printed = capsys.readouterr().out
@@ -392,8 +394,8 @@ def test_ctrl_c_keeps_the_history_and_says_how_to_go_on(small_root, tmp_path):
     rest, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == ""
-    done = len(utils.History.load(out / "history.json"))
+    done = len(History.load(out / "history.json"))
     assert done >= 3
     assert f"keeps {done} epochs; add --resume" in rest
     assert train.main([*arguments(small_root, out, epochs=done + 1), "--resume"]) == 0
-    assert len(utils.History.load(out / "history.json")) == done + 1
+    assert len(History.load(out / "history.json")) == done + 1

@@ -17,7 +17,9 @@ from torchvision import transforms
 
 import model as networks
 import utils
+from checkpoints import evaluated_weights, load_checkpoint
 from experiments import prepare
+from history import History
 from recipes import RECIPES, moving_average, normalised, one_cycle
 
 
@@ -103,7 +105,7 @@ def test_a_run_keeps_what_it_came_to(run_of, small_loaders):
     assert result["settings"]["source"] == "sample"
     assert len(result["history"]["test_accuracy"]) == 2
     net = networks.Net5()
-    net.load_state_dict(utils.tested_weights(utils.load_checkpoint(run.state)))
+    net.load_state_dict(evaluated_weights(load_checkpoint(run.state)))
     test = utils.test_model(net, "cpu", small_loaders()[1], verbose=False)
     assert test.accuracy == pytest.approx(result["history"]["test_accuracy"][-1])
     assert set(result["without_ema"]) == {"loss", "accuracy"}
@@ -128,16 +130,16 @@ def test_a_fingerprint_tells_what_names_do_not(small_root):
         return seeds.fingerprint(prepare(networks.Net5, recipe, epochs=2, root=small_root))
 
     best = RECIPES["best"]()
-    warped = normalised(transforms.RandomAffine(5))
+    augmented = normalised(transforms.RandomAffine(5))
     others = [
         best,
         replace(best, scheduler=one_cycle(0.1)),
         replace(best, scheduler=one_cycle(0.2, pct_start=0.2)),
-        replace(best, averaged=moving_average(0.99)),
-        replace(best, averaged=lambda net: None),
+        replace(best, averaged_model=moving_average(0.99)),
+        replace(best, averaged_model=lambda net: None),
         replace(best, optimizer=partial(torch.optim.SGD, lr=0.2, momentum=0.8)),
         replace(best, loss_function=partial(F.cross_entropy, label_smoothing=0.1)),
-        replace(best, train_transforms=warped),
+        replace(best, train_transforms=augmented),
     ]
     assert len({of(recipe) for recipe in others}) == len(others)
     assert of(best) == of(RECIPES["best"]())
@@ -204,7 +206,7 @@ def test_validation_leaves_the_test_set_out(run_of):
     assert result["settings"]["training_images"] == 200
     assert len(result["history"]["val_loss"]) == 2
     assert result["history"]["test_loss"] == []
-    assert utils.History(**result["history"]).split == "validation"
+    assert History(**result["history"]).split == "validation"
 
 
 def test_held_out_images_beside_the_test_set(run_of):

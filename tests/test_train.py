@@ -13,6 +13,7 @@ from conftest import REPOSITORY
 import model as networks
 import train
 import utils
+from history import History
 
 
 def run(*arguments, cwd=REPOSITORY, **environment):
@@ -40,7 +41,7 @@ def test_train_leaves_its_results(small_root, tmp_path):
     assert all("(sample)" in line and len(line) <= 80 for line in epochs)
     assert "Test accuracy (sample): last epoch" in done.stdout
 
-    history = utils.History.load(out / "history.json")
+    history = History.load(out / "history.json")
     assert (len(history), history.source) == (2, "sample")
     settings = json.loads((out / "settings.json").read_text())
     assert settings["source"] == "sample"

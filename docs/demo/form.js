@@ -30,7 +30,7 @@ function inkOf(strokes) {
   return ink;
 }
 
-// Brings ink to MNIST's form, as form.py's mnist_form does: crop, fit into 20x20 pixels, divide by
+// Brings ink to MNIST's form, as mnist_format.py's to_mnist_format does: crop, fit into 20x20 pixels, divide by
 // the maximum, put the centre of mass at 14, 14. Returns the pixels and `place`: the image's point
 // (x, y) shows the paper at (left + x * scale, top + y * scale). Null where there is no ink.
 function mnistForm(ink) {

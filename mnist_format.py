@@ -1,4 +1,4 @@
-"""MNIST's form: 28x28 pixels, white on black, the digit in a box of 20x20 by its centre of mass.
+"""MNIST's format: 28x28, white on black, the digit fitted into 20x20 and centred by its mass.
 
 docs/demo/form.js does the same for the page.
 """
@@ -11,7 +11,7 @@ MEAN, STD = (0.1307,), (0.3081,)  # of the pixels of MNIST's 60,000 training ima
 SIDE, BOX = 28, 20  # pixels: MNIST's images, and the box that its digits fit into
 
 
-def nearest(number):
+def round_half_up(number):
     """Round half up: int. A value within 1e-9 below a half counts as a half."""
     return math.floor(number + 0.5 + 1e-9)
 
@@ -28,28 +28,28 @@ def resampling(pixels, samples):
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def mnist_form(ink):
-    """Bring ink, float (height, width) in [0, 1], to MNIST's form: uint8 (28, 28), white on black.
+def to_mnist_format(ink):
+    """Bring ink, float (H, W) in [0, 1], to MNIST's format: uint8 (28, 28), white on black.
 
-    After LeCun, Cortes and Burges, "The MNIST database": fitted into 20x20 pixels, and
-    centred by its mass. In five steps:
-    crop to the rows and columns with ink above 0.5; resample, with proportions kept, so that the
-    longer side has 20 pixels and the other one max(1, nearest(20 * shorter / longer)); divide by
-    the maximum; put the centre of mass as near to pixel (14, 14) as whole pixels allow, without
-    leaving the frame; multiply by 255 and round. Raises ValueError without ink above 0.5, or where
-    the maximum before the division is below 0.25.
+    After LeCun, Cortes and Burges, "The MNIST database": fitted into 20x20 pixels, and centred by
+    its mass. In five steps: crop to the rows and columns with ink above 0.5; resample, with
+    proportions kept, so that the longer side has 20 pixels and the other one
+    max(1, round_half_up(20 * shorter / longer)); divide by the maximum; put the centre of mass
+    as near to pixel (14, 14) as whole pixels allow, without leaving the frame; multiply by 255 and
+    round. Raises ValueError without ink above 0.5, or where the maximum before the division is
+    below 0.25.
     """
     rows, columns = np.flatnonzero(ink.max(axis=1) > 0.5), np.flatnonzero(ink.max(axis=0) > 0.5)
     if not len(rows):
         raise ValueError("expected a digit, got no ink")
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    height, width = (max(1, nearest(BOX * side / max(ink.shape))) for side in ink.shape)
+    height, width = (max(1, round_half_up(BOX * side / max(ink.shape))) for side in ink.shape)
     digit = resampling(height, ink.shape[0]) @ ink @ resampling(width, ink.shape[1]).T
     if digit.max() < 0.25:
         raise ValueError("expected a digit, got specks that vanish at 20x20 pixels")
     digit /= digit.max()
-    top = nearest(SIDE / 2 - np.average(np.arange(height), weights=digit.sum(axis=1)))
-    left = nearest(SIDE / 2 - np.average(np.arange(width), weights=digit.sum(axis=0)))
+    top = round_half_up(SIDE / 2 - np.average(np.arange(height), weights=digit.sum(axis=1)))
+    left = round_half_up(SIDE / 2 - np.average(np.arange(width), weights=digit.sum(axis=0)))
     top, left = min(max(top, 0), SIDE - height), min(max(left, 0), SIDE - width)
     framed = np.zeros((SIDE, SIDE), dtype=np.uint8)
     framed[top : top + height, left : left + width] = np.floor(255 * digit + 0.5)

@@ -36,7 +36,7 @@ HOW_TO_GET_MNIST = (
 )
 
 
-class Found(NamedTuple):
+class MnistFolder(NamedTuple):
     """Where MNIST was found, and its source: "full" (60,000 + 10,000), "sample" or "unknown"."""
 
     root: Path
@@ -120,12 +120,12 @@ def identify(root):
         )
     md5s = [hashlib.md5(file.numpy(), usedforsecurity=False).hexdigest() for file in files.values()]
     if md5s == list(IDX_FILES.values()):
-        return Found(root, "full")
+        return MnistFolder(root, "full")
     sample = HERE / "data" / "sample" / "MNIST" / "raw"
     from_sample = sample.exists() and all(
         torch.equal(file, read_idx(sample, name)[: len(file)]) for name, file in files.items()
     )
-    return Found(root, "sample" if from_sample else "unknown")
+    return MnistFolder(root, "sample" if from_sample else "unknown")
 
 
 def raw_folder(root):
@@ -136,7 +136,9 @@ def raw_folder(root):
     if not root.is_dir():
         raise FileNotFoundError(f"no MNIST in {root}: there is no such folder")
     folders = [folder for folder in (root / "MNIST" / "raw", root / "raw", root) if folder.is_dir()]
-    lacking = {folder: [n for n in IDX_FILES if not copies(folder, n)] for folder in folders}
+    lacking = {
+        folder: [n for n in IDX_FILES if not candidate_files(folder, n)] for folder in folders
+    }
     raw = min(folders, key=lambda folder: len(lacking[folder]))
     if lacking[raw]:
         held = sorted(path.name for path in raw.iterdir())[:10]
@@ -147,7 +149,7 @@ def raw_folder(root):
     return raw
 
 
-def copies(raw, name):
+def candidate_files(raw, name):
     """Return the files that may be this one: also packed, with a dot for its dash, in a folder."""
     pattern = name.replace("-idx", "[-.]idx") + "*"
     return sorted(
@@ -161,7 +163,7 @@ def copies(raw, name):
 def read_idx(raw, name):
     """Return the items of one of the four files, from the first of its copies that is whole."""
     problems = []
-    for path in copies(raw, name):
+    for path in candidate_files(raw, name):
         content = path.read_bytes()
         try:
             if content.startswith(b"\x1f\x8b"):

@@ -1,0 +1,86 @@
+"""What the notebooks save and show: results, tables, and sweeps and ablations read back."""
+
+import inspect
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from checkpoints import write_atomically
+from history import History
+
+HERE = Path(__file__).resolve().parent
+SAVED, RESULTS = Path("runs", "steps"), HERE / "benchmarks" / "results"
+
+
+def source_markdown(*definitions):
+    """Return the source of classes and functions as a Markdown block."""
+    sources = (inspect.getsource(definition) for definition in definitions)
+    return "```python\n" + "\n\n".join(sources) + "```"
+
+
+def load_sweep(name, folder=RESULTS):
+    """Return the histories of a sweep in benchmarks/results/ by seed; none where it is missing."""
+    contents = [json.loads(path.read_text()) for path in Path(folder, name).glob("seed-*.json")]
+    runs = {each["settings"]["seed"]: History(**each["history"]) for each in contents}
+    return dict(sorted(runs.items()))
+
+
+def load_ablation(choices, folder=RESULTS):
+    """Return (title, gain, standard error) of rows of the ablation, in percentage points.
+
+    `choices` holds titles by the names of rows, see benchmarks/results/ablation.md. Returns none
+    where the ablation is missing.
+    """
+    path = Path(folder, "ablation.json")
+    rows = json.loads(path.read_text()) if path.exists() else {}
+    return [
+        (title, rows[name]["gain"], rows[name]["gain_error"])
+        for name, title in choices.items()
+        if name in rows
+    ]
+
+
+def save_result(name, net, history, folder=SAVED):
+    """Write an experiment's result, over an earlier one of as many epochs on the same data.
+
+    Names such as "2.1 Net2" put the experiments in order. Raises ValueError for a history without
+    an epoch, or a name that cannot be a file's.
+    """
+    if len(history) == 0:
+        raise ValueError(f"expected a history of at least one epoch for {name!r}, got none")
+    path = Path(folder, f"{name}, {history.source}, {len(history)} epochs.json")
+    if not name or path.parent != Path(folder):
+        raise ValueError(f"expected a name that can be a file's, got {name!r}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    content = {"name": name, "parameters": parameters, "history": asdict(history)}
+    write_atomically(path, json.dumps(content, indent=1).encode() + b"\n")
+
+
+def load_results(folder=SAVED):
+    """Return the kept experiments in the order of their names: name, parameters, History."""
+    contents = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
+    return [
+        (content["name"], content["parameters"], History(**content["history"]))
+        for content in contents
+    ]
+
+
+def results_table(folder=SAVED):
+    """Return the kept experiments as a Markdown table, accuracies as percentages.
+
+    The seconds are the median over epochs; results on the sample say so.
+    """
+    lines = [
+        "| experiment | parameters | epochs | best test | last train | last test | s an epoch |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, parameters, history in load_results(folder):
+        mark = " (sample)" if history.source == "sample" else ""
+        best = f"{max(history.accuracy):.2f} (epoch {history.best_epoch})"
+        seconds = sorted(history.seconds)[len(history) // 2]
+        lines.append(
+            f"| {name}{mark} | {parameters:,} | {len(history)} | {best} | "
+            f"{history.train_accuracy[-1]:.2f} | {history.accuracy[-1]:.2f} | {seconds:.1f} |"
+        )
+    return "\n".join(lines)
