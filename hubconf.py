@@ -1,8 +1,8 @@
 """Entry points for torch.hub: torch.hub.load(REPOSITORY_OR_FOLDER, "net5", pretrained=True).
 
 Every entry point returns a network of model.py on the CPU: images (N, 1, 28, 28), normalised by
-mean 0.1307 and standard deviation 0.3081, to log-probabilities (N, 10). `weights/metadata.json`
-says where the pretrained weights come from and what accuracy they reach.
+mean 0.1307 and standard deviation 0.3081, to log-probabilities (N, classes), 10 by default.
+`weights/metadata.json` says where the pretrained weights come from and what accuracy they reach.
 """
 
 import copyreg as _copyreg  # underscores: torch.hub lists what is public here as entry points
@@ -22,38 +22,38 @@ _HERE = _Path(__file__).resolve().parent
 _METADATA = _HERE / "weights" / "metadata.json"
 
 
-def net1():
+def net1(classes=10):
     """Net1, untrained: 257,354 parameters."""
-    return _model.Net1()
+    return _model.Net1(classes=classes)
 
 
-def net2():
+def net2(classes=10):
     """Net2, untrained: 19,942 parameters."""
-    return _model.Net2()
+    return _model.Net2(classes=classes)
 
 
-def net3():
+def net3(classes=10):
     """Net3, untrained: 19,942 parameters."""
-    return _model.Net3()
+    return _model.Net3(classes=classes)
 
 
-def net4(pretrained=False, dropout=None):
+def net4(pretrained=False, dropout=None, classes=None):
     """Net4: 7,216 parameters, dropout 0.05 by default. Pretrained: as it was trained, in eval mode.
 
     Raises ValueError for an argument other than that of the weights, and for weights that are
     damaged or do not fit; OSError where the files are missing.
     """
-    return _made("net4", pretrained, dropout=dropout)
+    return _made("net4", pretrained, dropout=dropout, classes=classes)
 
 
-def net5(pretrained=False, width=None):
+def net5(pretrained=False, width=None, classes=None):
     """Net5: 7,216 parameters, width 12 by default. Pretrained: as for net4."""
-    return _made("net5", pretrained, width=width)
+    return _made("net5", pretrained, width=width, classes=classes)
 
 
-def net6(pretrained=False, width=None):
+def net6(pretrained=False, width=None, classes=None):
     """Net6: one kernel used four times, width 12 by default. Pretrained: as for net4."""
-    return _made("net6", pretrained, width=width)
+    return _made("net6", pretrained, width=width, classes=classes)
 
 
 def _made(name, pretrained, **arguments):

@@ -1,8 +1,9 @@
 """Net1 to Net6: from a naive convolutional network to one under 3,000 parameters.
 
-Every network maps images of shape (N, 1, 28, 28) to log-probabilities of shape (N, 10).
-The comment after each layer gives its output size, height x width x channels, and RF, its
-receptive field: the side in pixels of the input window that one output depends on.
+Every network maps images of shape (N, 1, 28, 28) to log-probabilities of shape (N, classes);
+`classes` is 10 by default. The comment after each layer gives its output size for 10 classes,
+height x width x channels, and RF, its receptive field: the side in pixels of the input window
+that one output depends on.
 """
 
 from functools import partial
@@ -54,36 +55,38 @@ def check_images(images):
         raise ValueError(f"expected images of shape (N, 1, 28, 28), got {tuple(images.shape)}")
 
 
-def check_width(width):
-    """Raise TypeError or ValueError unless width is an integer of at least 2."""
-    if not isinstance(width, Integral) or isinstance(width, bool):
-        raise TypeError(f"expected width as an integer, got {width!r}")
-    if width < 2:
-        raise ValueError(f"expected width of at least 2, got {width}")
+def check_at_least_2(**sizes):
+    """Raise TypeError or ValueError, by name, unless every size is an integer of at least 2."""
+    for name, size in sizes.items():
+        if not isinstance(size, Integral) or isinstance(size, bool):
+            raise TypeError(f"expected {name} as an integer, got {size!r}")
+        if size < 2:
+            raise ValueError(f"expected {name} of at least 2, got {size}")
 
 
 class DigitNet(nn.Module):
     """Common forward pass: `features`, `classifier`, log-softmax.
 
-    Subclasses define both in their constructor; `classifier` outputs (N, 10, 1, 1).
+    Subclasses define both in their constructor; `classifier` outputs (N, classes, 1, 1).
     """
 
     def forward(self, images):
-        """Map float images (N, 1, 28, 28) to log-probabilities (N, 10).
+        """Map float images (N, 1, 28, 28) to log-probabilities (N, classes).
 
         Raises TypeError unless images are a floating-point tensor, ValueError for another shape.
         """
         if not (isinstance(images, fx.Proxy) or torch.jit.is_tracing()):
             check_images(images)
-        logits = self.classifier(self.features(images)).flatten(1)  # (N, 10)
+        logits = self.classifier(self.features(images)).flatten(1)  # (N, classes)
         return F.log_softmax(logits, dim=1)
 
 
 class Net1(DigitNet):
     """The skeleton: convolutions, two max-pools, global average pooling for a dense layer."""
 
-    def __init__(self):
+    def __init__(self, classes=10):
         super().__init__()
+        check_at_least_2(classes=classes)
         block = partial(conv_block, padding=1, batch_norm=False)
         self.features = nn.Sequential(
             block(1, 8),  # 28x28x8  RF 3
@@ -96,7 +99,7 @@ class Net1(DigitNet):
             nn.MaxPool2d(2),  # 7x7x128  RF 20
         )
         self.classifier = nn.Sequential(
-            nn.Conv2d(128, 10, kernel_size=3),  # 5x5x10  RF 28
+            nn.Conv2d(128, classes, kernel_size=3),  # 5x5x10  RF 28
             nn.AdaptiveAvgPool2d(1),  # 1x1x10  RF 44
         )
 
@@ -104,8 +107,9 @@ class Net1(DigitNet):
 class Net2(DigitNet):
     """Net1 with fewer channels, and BatchNorm after every ReLU."""
 
-    def __init__(self, dropout=0.0):
+    def __init__(self, dropout=0.0, classes=10):
         super().__init__()
+        check_at_least_2(classes=classes)
         block = partial(conv_block, padding=1, dropout=dropout)
         self.features = nn.Sequential(
             block(1, 4),  # 28x28x4  RF 3
@@ -118,7 +122,7 @@ class Net2(DigitNet):
             nn.MaxPool2d(2),  # 7x7x32  RF 20
         )
         self.classifier = nn.Sequential(
-            nn.Conv2d(32, 10, kernel_size=3),  # 5x5x10  RF 28
+            nn.Conv2d(32, classes, kernel_size=3),  # 5x5x10  RF 28
             nn.AdaptiveAvgPool2d(1),  # 1x1x10  RF 44
         )
 
@@ -126,15 +130,16 @@ class Net2(DigitNet):
 class Net3(Net2):
     """Net2 with dropout after every BatchNorm."""
 
-    def __init__(self, dropout=0.05):
-        super().__init__(dropout)
+    def __init__(self, dropout=0.05, classes=10):
+        super().__init__(dropout, classes)
 
 
 class Net4(DigitNet):
     """Under 8,000 parameters: a 1x1 transition to few channels, a 1x1 convolution at the end."""
 
-    def __init__(self, dropout=0.05):
+    def __init__(self, dropout=0.05, classes=10):
         super().__init__()
+        check_at_least_2(classes=classes)
         block = partial(conv_block, dropout=dropout)
         self.features = nn.Sequential(
             block(1, 8, padding=1),  # 28x28x8  RF 3
@@ -150,7 +155,7 @@ class Net4(DigitNet):
         )
         self.classifier = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),  # 1x1x12  RF 44
-            nn.Conv2d(12, 10, kernel_size=1),  # 1x1x10  RF 44
+            nn.Conv2d(12, classes, kernel_size=1),  # 1x1x10  RF 44
         )
 
 
@@ -158,12 +163,12 @@ class Net5(DigitNet):
     """Net4's convolutions with anti-aliased pooling and no dropout: 7,216 parameters.
 
     `width` is the number of channels of most layers; the sizes below are for the default.
-    Raises TypeError or ValueError unless `width` is an integer of at least 2.
+    Raises TypeError or ValueError unless `width` and `classes` are integers of at least 2.
     """
 
-    def __init__(self, width=12):
+    def __init__(self, width=12, classes=10):
         super().__init__()
-        check_width(width)
+        check_at_least_2(width=width, classes=classes)
         self.features = nn.Sequential(
             conv_block(1, 8, padding=1),  # 28x28x8  RF 3
             conv_block(8, width, padding=1),  # 28x28x12  RF 5
@@ -180,7 +185,7 @@ class Net5(DigitNet):
         )
         self.classifier = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),  # 1x1x12  RF 50
-            nn.Conv2d(width, 10, kernel_size=1),  # 1x1x10  RF 50
+            nn.Conv2d(width, classes, kernel_size=1),  # 1x1x10  RF 50
         )
 
 
@@ -188,12 +193,12 @@ class Net6(DigitNet):
     """Net5 with one 3x3 kernel used four times, each with its own BatchNorm: 2,968 parameters.
 
     `width` is the number of channels of the shared convolution; the sizes below are for the
-    default. Raises TypeError or ValueError unless `width` is an integer of at least 2.
+    default. Raises TypeError or ValueError unless `width` and `classes` are integers of at least 2.
     """
 
-    def __init__(self, width=12):
+    def __init__(self, width=12, classes=10):
         super().__init__()
-        check_width(width)
+        check_at_least_2(width=width, classes=classes)
         shared = nn.Conv2d(width, width, kernel_size=3)
 
         def shared_block(padding=0):
@@ -216,7 +221,7 @@ class Net6(DigitNet):
         )
         self.classifier = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),  # 1x1x12  RF 50
-            nn.Conv2d(width, 10, kernel_size=1),  # 1x1x10  RF 50
+            nn.Conv2d(width, classes, kernel_size=1),  # 1x1x10  RF 50
         )
 
 

@@ -79,7 +79,7 @@ def main(arguments=None):
     defaults = inspect.signature(NETS[options.name]).parameters.values()
     given = {
         parameter.name: parameter.default
-        if given[parameter.name] is None
+        if given.get(parameter.name) is None
         else given[parameter.name]
         for parameter in defaults
     }

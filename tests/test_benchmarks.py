@@ -101,7 +101,7 @@ def test_weights_ship_with_what_made_them(here, small_root, capsys):
     assert made == {
         "name": "net5",
         "net": "Net5",
-        "arguments": {"width": 8},
+        "arguments": {"width": 8, "classes": 10},
         "parameters": 3_534,
         "recipe": "best",
     }

@@ -74,6 +74,8 @@ def test_accuracy_on_the_sample(entry):
         ("net4", {"dropout": 0.0}, 7_216),
         ("net5", {"width": 8}, 3_534),
         ("net6", {}, None),
+        ("net1", {"classes": 26}, 275_802),
+        ("net5", {"classes": 47}, 7_697),
     ],
 )
 def test_arguments_reach_the_network(name, arguments, count):
@@ -140,11 +142,20 @@ def test_weights_of_another_net_are_refused_by_name(copy):
 
 
 def test_arguments_other_than_those_of_the_weights(copy):
-    with pytest.raises(ValueError, match=r"net5 are for \{'width': 12\}, got \{'width': 10\}"):
+    with pytest.raises(
+        ValueError, match=r"for \{'width': 12, 'classes': 10\}, got \{'width': 10\}"
+    ):
         load("net5", copy, pretrained=True, width=10)
     change_metadata(copy, name="net4", arguments={"dropout": 0.05})
     with pytest.raises(ValueError, match=r"'dropout': 0\.05\}, got \{'dropout': 0\.0\}"):
         load("net4", copy, pretrained=True, dropout=0.0)
+
+
+@every_entry
+def test_weights_are_for_their_number_of_classes(entry):
+    assert load(entry["name"], pretrained=True, classes=10).classifier
+    with pytest.raises(ValueError, match=r"'classes': 10\}, got \{'classes': 47\}"):
+        load(entry["name"], pretrained=True, classes=47)
 
 
 def test_pretrained_takes_the_arguments_of_the_weights(copy):

@@ -67,6 +67,39 @@ def test_widths_that_are_refused(net_class):
             net_class(width)
 
 
+@every_net
+@pytest.mark.parametrize("classes", [2, 26, 47])
+def test_every_number_of_classes_makes_a_net(net_class, classes):
+    net = net_class(classes=classes).eval()
+    outputs = net(torch.randn(3, 1, 28, 28))
+    assert outputs.shape == (3, classes)
+    torch.testing.assert_close(outputs.exp().sum(dim=1), torch.ones(3))
+    ten = net_class().state_dict()
+    assert {name for name, value in net.state_dict().items() if value.shape != ten[name].shape} == {
+        name for name in ten if name.startswith("classifier.")
+    }
+
+
+@every_net
+def test_numbers_of_classes_that_are_refused(net_class):
+    for classes in (1, 0, -3):
+        with pytest.raises(ValueError, match=f"classes of at least 2, got {classes}"):
+            net_class(classes=classes)
+    for classes in (10.0, "10", True, None):
+        with pytest.raises(TypeError, match=f"classes as an integer, got {classes!r}"):
+            net_class(classes=classes)
+
+
+@every_net
+def test_ten_classes_are_the_default_bit_for_bit(net_class):
+    states = []
+    for arguments in ({}, {"classes": 10}):
+        torch.manual_seed(7)
+        states.append(net_class(**arguments).state_dict())
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
 def test_a_blurred_pooling_is_a_weighted_average_of_every_second_pixel():
     torch.manual_seed(0)
     images = torch.randn(2, 3, 9, 8)
