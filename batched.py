@@ -2,7 +2,7 @@
 
 `DeviceLoader` holds a dataset's uint8 images once, on the training device, and transforms each
 batch there: one call for the batch, one independent random draw for each image. The transforms
-are torchvision's, classic or v2; `batched_steps` turns each into batched steps.
+are torchvision's, classic or v2; `batched_steps` turns each into BatchTransforms.
 """
 
 import math
@@ -19,7 +19,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import functional as TF
 from torchvision.transforms import transforms as T  # the classic classes
 
-# --- Translation -------------------------------------------------------------------------------
+# --- From torchvision transforms to BatchTransforms --------------------------------------------
 
 
 class UnbatchableError(ValueError):
@@ -151,7 +151,7 @@ def normalize(transform):
 def random_rotation(transform):
     if transform.expand:
         raise UnbatchableError("RandomRotation(expand=True) has no batched equivalent")
-    mode, fill = warp_settings(transform)
+    mode, fill = sampling_settings(transform)
 
     def apply(images, generator):
         angle = uniform(*transform.degrees, len(images), generator)
@@ -162,7 +162,7 @@ def random_rotation(transform):
 
 @register("RandomAffine")
 def random_affine(transform):
-    mode, fill = warp_settings(transform)
+    mode, fill = sampling_settings(transform)
     x_share, y_share = transform.translate or (0, 0)  # of the width, of the height
     shear = [*(transform.shear or ()), 0, 0, 0, 0][:4]  # x from, x to, y from, y to
 
@@ -184,7 +184,7 @@ def random_affine(transform):
     return [BatchTransform(apply, random=True)]
 
 
-def warp_settings(transform):
+def sampling_settings(transform):
     """Return grid_sample's mode, and the fill as a list of numbers, or None for bare zeros."""
     mode, fill = InterpolationMode(transform.interpolation).value, transform.fill
     if mode not in ("nearest", "bilinear") or isinstance(fill, dict):
@@ -205,7 +205,7 @@ def rotate(images, angle, mode="nearest", fill=None, center=None):
 def affine(
     images, angle, shift_x, shift_y, scale, shear_x, shear_y, mode="nearest", fill=None, center=None
 ):
-    """Warp each image (N, C, H, W) by its own parameters, each a float64 tensor (N,) on the CPU.
+    """Transform each image (N, C, H, W) by its own parameters, float64 tensors (N,) on the CPU.
 
     Angles and shears are in degrees (the angle clockwise), shifts in pixels; `center` is (x, y) in
     pixels from the upper left corner, the middle of the image by default. Equals

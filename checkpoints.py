@@ -42,7 +42,7 @@ class RunState:
     history: object
 
     def parts(self):
-        """Return what has a state_dict, by name. A compiled model counts as the original."""
+        """Return the objects with a state_dict, by name; of a compiled model, the original."""
         parts = {
             "model": getattr(self.model, "_orig_mod", self.model),
             "optimizer": self.optimizer,

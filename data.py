@@ -150,7 +150,7 @@ def raw_folder(root):
 
 
 def candidate_files(raw, name):
-    """Return the files that may be this one: also packed, with a dot for its dash, in a folder."""
+    """Return the files that may hold `name`: gzipped, spelled with a dot, or a folder deeper."""
     pattern = name.replace("-idx", "[-.]idx") + "*"
     return sorted(
         path

@@ -80,7 +80,7 @@ def prepare(
     """Return an Experiment that is ready to train. The seed decides all that is random in it.
 
     `net` is called for a network, such as `Net5` or `partial(Net5, width=8)`; `recipe` is a Recipe.
-    With `val_size`, so many training images are held out (and drive ReduceLROnPlateau); with
+    With `val_size`, that many training images are held out (and drive ReduceLROnPlateau); with
     `split` "validation" they alone are evaluated, and the test set is not read. `epochs` and
     `batch_size` None take the recipe's; `root`, `source` and `device` are `utils.data_loader`'s.
 

@@ -1,6 +1,6 @@
-"""How to train: images, optimizer and learning rate, in one place for all who train.
+"""How to train: augmentation, optimizer, learning rate and EMA, one function per recipe.
 
-A recipe is made anew for each run; `RECIPES` names those that `train.py` offers.
+A recipe is created for each run; `RECIPES` names those that `train.py` offers.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from optim import Muon
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a run needs beside a network and data.
+    """What a run needs besides a network and data.
 
     `train_transforms` and `test_transforms` are torchvision's, `optimizer` takes the network's
     parameters, `scheduler` takes the optimizer, the epochs and the steps of an epoch and returns a
@@ -39,28 +39,27 @@ class Recipe:
 
 
 def normalised(*augmentations):
-    """Return a pipeline of augmentations, then a tensor of mean 0 and standard deviation 1."""
+    """Return a Compose of `augmentations`, ToTensor and Normalize to mean 0 and std 1."""
     return transforms.Compose(
         [*augmentations, transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
     )
 
 
 def augmented(**ranges):
-    """Return `normalised` with RandomAffine of these ranges for four images in five.
+    """Return `normalised` with RandomAffine of these ranges, applied with probability 0.8.
 
-    Test images are sharp, so the warped ones are, too: the nearest pixel is taken, not a mixture
-    of four, and the fifth image stays as it is.
+    Nearest interpolation keeps the augmented images as sharp as test images.
     """
     affine = transforms.RandomAffine(**ranges, interpolation=InterpolationMode.NEAREST)
     return normalised(transforms.RandomApply([affine], p=0.8))
 
 
 def one_cycle(max_lr, pct_start=0.3):
-    """Return a schedule: from max_lr / 25 up for a share of all steps, then down to nearly 0.
+    """Return a schedule: up from max_lr / 25 for `pct_start` of all steps, then down to nearly 0.
 
-    `max_lr` is a number, or one for each of the optimizer's parameter groups. The momentum goes
-    the other way, from 0.95 to 0.85 and back, whatever the optimizer was made with: OneCycleLR's
-    defaults, after Smith and Topin, "Super-Convergence", 2018.
+    `max_lr` is a number, or one for each of the optimizer's parameter groups. Momentum moves
+    the other way, from 0.95 to 0.85 and back, overriding the optimizer's: OneCycleLR's defaults,
+    after Smith and Topin, "Super-Convergence", 2018.
     """
 
     def scheduler(optimizer, epochs, steps):
@@ -75,28 +74,28 @@ class MovingAverage(AveragedModel):
     """An AveragedModel that FX and torch.export can trace: its forward pass takes images alone."""
 
     def forward(self, images):
-        """Map images to what the averaged network makes of them."""
+        """Map images to the outputs of the averaged network."""
         return self.module(images)
 
 
 @dataclass(frozen=True)
 class WarmedUpDecay:
-    """An update for AveragedModel's `multi_avg_fn`: EMA of a decay that rises to its value.
+    """An update for AveragedModel's `multi_avg_fn`: an EMA whose decay warms up to `decay`.
 
-    After n updates it is (1 + n) / (10 + n) at most, as in TensorFlow's
-    ExponentialMovingAverage, so that the random initial weights are soon forgotten.
+    After n updates it is at most (1 + n) / (10 + n), as in TensorFlow's
+    ExponentialMovingAverage, so the random initial weights are soon forgotten.
     """
 
     decay: float
 
     def __call__(self, averages, values, updates):
-        """Move the averages, a list of tensors, towards the values after so many updates."""
+        """Move `averages`, a list of tensors, towards `values` after `updates` updates."""
         now = min(self.decay, (1 + updates.item()) / (10 + updates.item()))
         get_ema_multi_avg_fn(now)(averages, values, updates)
 
 
 def moving_average(decay):
-    """Return what makes an exponential moving average of a network's weights and buffers."""
+    """Return a function of a network: its AveragedModel, an EMA of weights and buffers."""
     return partial(MovingAverage, multi_avg_fn=WarmedUpDecay(decay), use_buffers=True)
 
 
@@ -112,7 +111,7 @@ def rotation():
 
 
 def on_plateau(threshold=1e-4):
-    """Return a schedule: a tenth of the rate after 3 epochs in a row without an improvement.
+    """Return a schedule: the rate divided by ten after 3 epochs in a row without an improvement.
 
     A loss counts as an improvement only if it is below (1 - threshold) x the best so far; 1e-4 is
     torch's default.
@@ -130,9 +129,9 @@ def plateau():
 
 
 def best():
-    """Step 3, ours: four images in five warped, one cycle of the learning rate, an EMA.
+    """Step 3, ours: affine augmentation, one cycle of the learning rate, an EMA.
 
-    What was tried on validation images, what it gains and how surely, is in
+    What was tried on validation images, and what each choice gains, is in
     benchmarks/results/ablation.md.
     """
     return Recipe(
@@ -145,10 +144,10 @@ def best():
 
 
 def tuned_plateau():
-    """Step 3's schedule from 0.1, on weaker warps than those of `best`, for Net4 without dropout.
+    """`plateau` from 0.1 with weaker augmentation than `best`, for Net4 without dropout.
 
-    At this rate the loss jumps, and one lucky epoch could postpone the reduction for good. So a
-    loss counts as an improvement only if it is below 0.9 x the best so far.
+    At this rate the loss jumps, and one low loss by chance could postpone the reduction for good.
+    So a loss counts as an improvement only if it is below 0.9 x the best so far.
     """
     return Recipe(
         augmented(degrees=7, translate=(0.05, 0.05), scale=(0.95, 1.05)),

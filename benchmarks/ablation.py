@@ -42,7 +42,7 @@ class Choices:
     scale: float = 0.1  # 0.9 to 1.1
     shear: float = 6  # degrees, either way
     elastic: float = 0.0  # alpha: half pixels
-    share: float = 1.0  # of the images that is warped at all
+    share: float = 1.0  # of the images that is augmented at all
     interpolation: InterpolationMode = InterpolationMode.BILINEAR
     plateau: float | None = None  # ReduceLROnPlateau with this threshold; None: OneCycleLR
     peak: float = 0.2  # the highest learning rate; with ReduceLROnPlateau the first
@@ -122,16 +122,16 @@ ROWS = {  # what there is to try, and in what it differs from the start
     ),
     "batch-64": (
         replace(START, batch_size=64, peak=0.1),
-        "Batches of 64 at half the peak learning rate: twice the steps.",
+        "Batches of 64 at half the max_lr: twice the steps.",
     ),
     "weight-decay-5e-4": (replace(START, weight_decay=5e-4), "Five times the weight decay."),
     "share-0.8": (
         replace(START, share=0.8),
-        "One image in five as it is, for a warp blurs.",
+        "One image in five as it is: bilinear resampling blurs.",
     ),
     "share-0.8-nearest": (
         NEAREST,
-        "`share-0.8`, a warp taking the nearest pixel, which keeps it sharp.",
+        "`share-0.8` with nearest interpolation, which keeps images sharp.",
     ),
     "share-0.6": (replace(START, share=0.6), "Two images in five as they are."),
     "share-0.8-batch-norm-first": (
@@ -148,19 +148,19 @@ ROWS = {  # what there is to try, and in what it differs from the start
     ),
     "nearest-peak-0.1": (
         replace(NEAREST, peak=0.1),
-        "`share-0.8-nearest` with half the peak learning rate.",
+        "`share-0.8-nearest` with half the max_lr.",
     ),
     "nearest-peak-0.4": (
         replace(NEAREST, peak=0.4),
-        "`share-0.8-nearest` with twice the peak learning rate.",
+        "`share-0.8-nearest` with twice the max_lr.",
     ),
     "nearest-light": (
         replace(NEAREST, **LIGHT),
-        "`share-0.8-nearest` with weaker warps: 7 degrees, 5 %, 5 % and no shear.",
+        "`share-0.8-nearest` with weaker augmentation: 7 degrees, 5 %, 5 % and no shear.",
     ),
     "nearest-strong": (
         replace(NEAREST, rotation=15, shift=0.1, scale=0.15, shear=10),
-        "`share-0.8-nearest` with stronger warps: 15 degrees, 10 %, 15 % and 10 degrees.",
+        "`share-0.8-nearest` with stronger augmentation: 15 degrees, 10 %, 15 % and 10 degrees.",
     ),
     "nearest-silu": (replace(NEAREST, activation=nn.SiLU), "`share-0.8-nearest` with SiLU."),
     "nearest-blur": (
@@ -184,7 +184,7 @@ ROWS = {  # what there is to try, and in what it differs from the start
     ),
     "plateau-light": (
         replace(PLATEAU, **LIGHT),
-        "`plateau` with the weaker warps of `nearest-light`.",
+        "`plateau` with the weaker augmentation of `nearest-light`.",
     ),
     "plateau-light-threshold": (
         replace(PLATEAU, plateau=0.1, **LIGHT),

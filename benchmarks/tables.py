@@ -28,11 +28,11 @@ PATH = (  # network, experiment in results/steps, why
     ("Net2", "2.1", "Fewer channels; BatchNorm makes the first epoch count"),
     ("Net3", "2.2", "Dropout 0.05 narrows the gap between training and test"),
     ("Net4", "2.3", "1x1 convolutions mix channels cheaply: under 8,000"),
-    ("Net5", "3.5", "Anti-aliased pooling, warped images, one cycle, EMA"),
+    ("Net5", "3.5", "Anti-aliased pooling, affine augmentation, one cycle, EMA"),
 )
 SUMMARY = (  # network and recipe, file, how it differs
     ("Net4, the exercise's recipe", "net4-plateau"),
-    ("Net4, a plateau that acts", "net4-dropout0-tuned_plateau"),
+    ("Net4, tuned plateau", "net4-dropout0-tuned_plateau"),
     ("**Net5, `best`**", "net5-best"),
     ("Net5, `quick`", "net5-quick"),
     ("Net5, `quick`, one epoch", "net5-quick1"),
