@@ -2,6 +2,7 @@
 
 import inspect
 import operator
+from collections.abc import Mapping
 from itertools import zip_longest
 from operator import length_hint
 
@@ -30,24 +31,54 @@ def check_integer(name, value, minimum, maximum=2**63 - 1):
     return value
 
 
+def check_pair(batch):
+    """Return a loader's batch as images and labels; TypeError unless it is these two tensors."""
+    if isinstance(batch, Mapping):
+        got = f"a dict with the keys {', '.join(map(str, batch))}"
+    elif not isinstance(batch, (tuple, list)):
+        got = type(batch).__name__
+    else:
+        if len(batch) == 2 and all(isinstance(part, torch.Tensor) for part in batch):
+            return batch
+        parts = ", ".join(type(part).__name__ for part in batch)
+        got = f"a {type(batch).__name__} of {parts or 'nothing'}"
+    raise TypeError(f"expected batches (images, labels), two tensors, got {got}")
+
+
 def check_batch(outputs, labels):
     """Return outputs as float32 or wider, and integer labels as int64.
 
-    Raises ValueError unless outputs are (N, 10) and labels class indices (N,) or class
-    probabilities (N, 10).
+    Raises ValueError unless outputs are (N, classes) and labels class indices (N,) or class
+    probabilities (N, classes). The range of indices is checked on the CPU only: on a GPU that
+    would wait for the device.
     """
     n = labels.shape[0] if labels.dim() else 1
-    if outputs.shape != (n, 10):
-        raise ValueError(f"expected model outputs of shape ({n}, 10), got {tuple(outputs.shape)}")
+    if outputs.dim() != 2 or outputs.shape[0] != n or outputs.shape[1] < 2:
+        raise ValueError(
+            f"expected model outputs of shape ({n}, classes), got {tuple(outputs.shape)}"
+        )
+    classes = outputs.shape[1]
     indices = labels.dim() == 1 and labels.dtype in INTEGERS
-    if not (indices or (labels.is_floating_point() and labels.shape == (n, 10))):
+    if not (indices or (labels.is_floating_point() and labels.shape == (n, classes))):
         raise ValueError(
             f"expected labels as class indices, integers ({n},), or class probabilities, floats "
-            f"({n}, 10), got {labels.dtype} {tuple(labels.shape)}"
+            f"({n}, {classes}), got {labels.dtype} {tuple(labels.shape)}"
         )
+    if indices and labels.device.type == "cpu":
+        check_labels(labels, classes)
     if outputs.dtype in (torch.float16, torch.bfloat16):
         outputs = outputs.float()
     return outputs, labels.long() if indices else labels.to(outputs.dtype)
+
+
+def check_labels(labels, classes):
+    """Raise ValueError for a class index that is not from 0 to classes - 1."""
+    outside = labels[(labels < 0) | (labels >= classes)]
+    if len(outside):
+        raise ValueError(
+            f"expected labels from 0 to {classes - 1}, as the model has {classes} outputs, got "
+            f"{outside[0].item()}"
+        )
 
 
 def check_optimizer(optimizer):

@@ -25,7 +25,7 @@ class Recipe:
     `train_transforms` and `test_transforms` are torchvision's, `optimizer` takes the network's
     parameters, `scheduler` takes the optimizer, the epochs and the steps of an epoch and returns a
     torch scheduler or None, `averaged_model` takes the network and returns an AveragedModel or
-    None, `loss_function` takes log-probabilities (N, 10) and labels (N,).
+    None, `loss_function` takes log-probabilities (N, classes) and labels (N,).
     """
 
     train_transforms: Callable

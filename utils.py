@@ -1,8 +1,8 @@
 """How a training run works: seeds, loaders, the loops over batches and epochs, the history.
 
-A model is anything that maps images (N, 1, 28, 28) to log-probabilities or logits (N, 10). Losses
-are means over images, accuracies are percentages. Where the images come from is in data.py, how
-batches are made on the device in batched.py, what a checkpoint holds in checkpoints.py.
+A model is anything that maps images (N, 1, 28, 28) to log-probabilities or logits (N, classes).
+Losses are means over images, accuracies are percentages. Where the images come from is in data.py,
+how batches are made on the device in batched.py, what a checkpoint holds in checkpoints.py.
 """
 
 import copy
@@ -32,7 +32,9 @@ from checkpoints import (
 from checks import (
     check_batch,
     check_integer,
+    check_labels,
     check_optimizer,
+    check_pair,
     check_parts,
     check_run,
     check_schedule,
@@ -98,14 +100,16 @@ def train_model(
 ):
     """Train for one epoch; return its Metrics, taken while weights change and images are augmented.
 
-    `loss_function` takes outputs (N, 10) and labels and returns their mean loss. Labels are class
-    indices (N,) or class probabilities (N, 10). `batch_scheduler` steps, and `averaged_model`
-    (torch.optim.swa_utils.AveragedModel) takes in the weights, after every batch. A sampler with
-    `set_epoch` gets the epoch. `progress` None shows a bar in terminals and notebooks.
+    `loss_function` takes outputs (N, classes) and labels and returns their mean loss. Labels are
+    class indices (N,) or class probabilities (N, classes). `batch_scheduler` steps, and
+    `averaged_model` (torch.optim.swa_utils.AveragedModel) takes in the weights, after every batch.
+    A sampler with `set_epoch` gets the epoch. `progress` None shows a bar in terminals and
+    notebooks.
 
     Raises FloatingPointError, with epoch, batch and learning rate, when a loss is not finite;
-    ValueError for an empty loader, outputs that are not (N, 10) or labels of another shape;
-    TypeError for an optimizer whose step needs a closure.
+    ValueError for an empty loader, outputs that are not (N, classes), labels of another shape or
+    outside the classes; TypeError for batches that are not (images, labels) and for an optimizer
+    whose step needs a closure.
     """
     check_optimizer(optimizer)
     for _, part in loader_parts(train_loader):
@@ -118,11 +122,14 @@ def train_model(
     next_look = time.monotonic()
     batches, title = length_hint(train_loader) or None, f"Epoch {epoch}{source_mark(train_loader)}"
     with tqdm(total=batches, disable=not progress, leave=leave, unit="batch") as bar:
-        for images, labels in train_loader:
-            images = images.to(device, non_blocking=True)
-            labels = labels.to(device, non_blocking=True)
+        for batch in train_loader:
+            images, labels = check_pair(batch)
             optimizer.zero_grad(set_to_none=True)
-            outputs, labels = check_batch(model(images), labels)
+            outputs = model(images.to(device, non_blocking=True))
+            outputs, labels = check_batch(outputs, labels)
+            if not sizes:  # all at once: a label outside the classes would abort CUDA
+                check_held_labels(train_loader, outputs)
+            labels = labels.to(device, non_blocking=True)
             loss = loss_function(outputs, labels)
             loss.backward()
             optimizer.step()
@@ -142,6 +149,12 @@ def train_model(
         metrics = mean_metrics(losses, correct, sizes, rates, epoch)
         describe(bar, title, len(sizes), metrics)
     return metrics
+
+
+def check_held_labels(loader, outputs):
+    """Raise ValueError for a label that a DeviceLoader holds outside the classes of outputs."""
+    if isinstance(loader, DeviceLoader):
+        check_labels(loader.labels, outputs.shape[1])
 
 
 def describe(bar, title, batches, metrics):
@@ -177,15 +190,19 @@ def mean_metrics(losses, correct, sizes, rates, epoch):
 
 @torch.no_grad()
 def predict(model, device, loader):
-    """Return outputs (N, 10) and labels (N,) of a whole loader, on the device, in its order.
+    """Return outputs (N, classes) and labels (N,) of a whole loader, on the device, in its order.
 
     Leaves the model in eval mode, its weights and buffers as they were.
     """
     model.eval()
     batches = []
-    for images, labels in loader:
+    for batch in loader:
+        images, labels = check_pair(batch)
         outputs = model(images.to(device, non_blocking=True))
-        batches.append(check_batch(outputs, labels.to(device, non_blocking=True)))
+        outputs, labels = check_batch(outputs, labels)
+        if not batches:
+            check_held_labels(loader, outputs)
+        batches.append((outputs, labels.to(device, non_blocking=True)))
     if not batches:
         raise ValueError("expected a loader with at least one batch, got none")
     outputs, labels = zip(*batches, strict=True)

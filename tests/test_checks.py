@@ -30,8 +30,11 @@ from torchvision.transforms import v2
 
 import model as networks
 import utils
+from batched import DeviceLoader
 from checkpoints import load_checkpoint
+from data import find_mnist, load_mnist
 from history import History, epoch_line
+from recipes import normalised
 
 
 def batches(n, size=32):
@@ -315,6 +318,54 @@ def test_labels_of_another_shape_or_kind_are_refused(change):
         with pytest.raises(ValueError, match="labels as class indices"):
             call([(images, change(labels))])
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+LOOPS = (
+    lambda net, loader: utils.train_model(net, "cpu", loader, sgd(net), 1),
+    lambda net, loader: utils.test_model(net, "cpu", loader),
+)
+
+
+@pytest.mark.parametrize("label", [10, -1, 47])
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_label_outside_the_classes_is_refused(loop, label, small_root):
+    images, labels = tensors(64)
+    labels[-1] = label
+    train = load_mnist(find_mnist(small_root), True, normalised())
+    train.targets[-1] = label
+    for loader in (
+        [(images, labels)],
+        DataLoader(TensorDataset(images, labels), 16),
+        DeviceLoader(train, 16),
+    ):
+        net = Linear()
+        with pytest.raises(ValueError, match=f"labels from 0 to 9, .* 10 outputs, got {label}"):
+            loop(net, loader)
+
+
+def test_the_labels_of_a_device_loader_are_checked_before_the_first_step(small_root):
+    train, net = load_mnist(find_mnist(small_root), True, normalised()), Linear()
+    train.targets[-1] = 10
+    before = copy.deepcopy(net.state_dict())
+    with pytest.raises(ValueError, match="labels from 0 to 9"):
+        utils.train_model(net, "cpu", DeviceLoader(train, 16), sgd(net), 1)
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize(
+    ("batch", "got"),
+    [
+        ({"image": tensors(4)[0], "label": tensors(4)[1]}, "a dict with the keys image, label"),
+        ((*tensors(4), 1), "a tuple of Tensor, Tensor, int"),
+        ([tensors(4)[0], [0, 1, 2, 3]], "a list of Tensor, list"),
+        (tensors(2)[0], "Tensor"),
+        ([], "a list of nothing"),
+    ],
+)
+def test_batches_that_are_no_pairs_are_refused(loop, batch, got):
+    with pytest.raises(TypeError, match=re.escape(f"(images, labels), two tensors, got {got}")):
+        loop(Linear(), [batch])
 
 
 def test_a_label_for_all_images_is_refused():

@@ -228,9 +228,25 @@ def test_empty_loaders_and_wrong_outputs_are_refused(loop):
         loop(Linear(), DataLoader(TensorDataset(*tensors(0)), 4))
     net = Linear(outputs=7)
     before = copy.deepcopy(net.state_dict())
-    with pytest.raises(ValueError, match=r"outputs of shape \(64, 10\), got \(64, 7\)"):
+    with pytest.raises(ValueError, match="labels from 0 to 6, as the model has 7 outputs, got 7"):
         loop(net, loader_of())
     assert torch.equal(before["layer.weight"], net.layer.weight)
+
+
+@pytest.mark.parametrize("classes", [2, 47])
+def test_loops_follow_the_number_of_outputs(classes):
+    torch.manual_seed(0)
+    (images, _), labels = tensors(188), torch.arange(188) % classes
+    images[torch.arange(188), 0, labels // 2 + 2, 14 * (labels % 2)] += 20
+    net, loader = Linear(classes), [(images, labels)]
+    history = utils.fit(net, "cpu", loader, loader, sgd(net, 0.001), 30)
+    outputs, known = utils.predict(net, "cpu", loader)
+    assert outputs.shape == (188, classes)
+    expected = 100 * (outputs.argmax(dim=1) == known).double().mean().item()
+    assert history.test_accuracy[-1] == pytest.approx(expected)
+    assert expected > 90
+    hot = [(images, F.one_hot(labels, classes).float())]
+    assert utils.test_model(net, "cpu", hot) == pytest.approx(utils.test_model(net, "cpu", loader))
 
 
 def test_a_loss_that_stops_being_a_number_names_epoch_batch_and_learning_rate():
