@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 
 from checkpoints import file_path, write_atomically
 
+TARGET = 99.4  # per cent: what the exercise asks for
+
 
 @dataclass
 class History:

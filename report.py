@@ -12,6 +12,13 @@ HERE = Path(__file__).resolve().parent
 SAVED, RESULTS = Path("runs", "steps"), HERE / "benchmarks" / "results"
 
 
+def markdown_table(align, header, rows):
+    """Return a Markdown table; `align` has a letter for each column, "l" or "r"."""
+    rules = [{"l": "---", "r": "---:"}[letter] for letter in align]
+    lines = [[str(cell) for cell in cells] for cells in (header, rules, *rows)]
+    return "\n".join("".join(f"| {cell} " if cell else "| " for cell in c) + "|" for c in lines)
+
+
 def source_markdown(*definitions):
     """Return the source of classes and functions as a Markdown block."""
     sources = (inspect.getsource(definition) for definition in definitions)
@@ -71,16 +78,14 @@ def results_table(folder=SAVED):
 
     The seconds are the median over epochs; results on the sample say so.
     """
-    lines = [
-        "| experiment | parameters | epochs | best test | last train | last test | s an epoch |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    header = ("experiment", "parameters", "epochs")
+    header += ("best test", "last train", "last test", "s an epoch")
+    rows = []
     for name, parameters, history in load_results(folder):
         mark = " (sample)" if history.source == "sample" else ""
         best = f"{max(history.accuracy):.2f} (epoch {history.best_epoch})"
         seconds = sorted(history.seconds)[len(history) // 2]
-        lines.append(
-            f"| {name}{mark} | {parameters:,} | {len(history)} | {best} | "
-            f"{history.train_accuracy[-1]:.2f} | {history.accuracy[-1]:.2f} | {seconds:.1f} |"
-        )
-    return "\n".join(lines)
+        accuracies = (f"{each[-1]:.2f}" for each in (history.train_accuracy, history.accuracy))
+        cells = (f"{name}{mark}", f"{parameters:,}", len(history), best, *accuracies)
+        rows.append((*cells, f"{seconds:.1f}"))
+    return markdown_table("lrrrrrr", header, rows)

@@ -23,9 +23,11 @@ from torchvision.transforms import InterpolationMode
 
 from checks import check_integer
 from data import find_mnist
+from history import TARGET
 from model import Net4, Net5
 from options import OneLineParser
 from recipes import Recipe, moving_average, normalised, on_plateau, one_cycle
+from report import markdown_table
 
 
 @dataclass(frozen=True)
@@ -229,18 +231,21 @@ def averaged_model(result):
 
 def table(report):
     """Return the report as a Markdown table, a sentence for each row."""
-    lines = [
-        "| | last epoch, mean ± std | gain ± its error | loss | first at 99.4 % | s a run | "
-        "what differs |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
-    ]
+    header = ("", "last epoch, mean ± std", "gain ± its error", "loss")
+    header += (f"first at {TARGET} %", "s a run", "what differs")
+    cells = []
     for name, row in report.items():
         reached = [str(epoch or "never") for epoch in row["first_at_target"]]
-        lines.append(
-            f"| {name} | {row['mean']:.3f} ± {row['std']:.3f} | "
-            f"{row['gain']:+.3f} ± {row['gain_error']:.3f} | "
-            f"{statistics.mean(row['loss']):.4f} | {', '.join(reached)} | "
-            f"{statistics.median(row['seconds']):.0f} | {ROWS[name][1]} |"
+        cells.append(
+            (
+                name,
+                f"{row['mean']:.3f} ± {row['std']:.3f}",
+                f"{row['gain']:+.3f} ± {row['gain_error']:.3f}",
+                f"{statistics.mean(row['loss']):.4f}",
+                ", ".join(reached),
+                f"{statistics.median(row['seconds']):.0f}",
+                ROWS[name][1],
+            )
         )
     pairs = [
         (average, bare)
@@ -248,10 +253,10 @@ def table(report):
         for average, bare in zip(row["last_epoch"], row["without_ema"], strict=False)
     ]
     losses = [bare - average for average, bare in pairs]
-    lines.append(
-        f"| without averaging | | {statistics.mean(losses):+.3f} | | | | Of all {len(losses)} runs "
-        "with an average: the weights of the last step, against it. |"
+    sentence = (
+        f"Of all {len(losses)} runs with an average: the weights of the last step, against it."
     )
+    cells.append(("without averaging", "", f"{statistics.mean(losses):+.3f}", "", "", "", sentence))
     about = (
         "The gain is over `start` with the same seeds, its error the standard error of that mean. "
         "Rows differ in how many seeds they have: gains compare better than means. "
@@ -260,9 +265,8 @@ def table(report):
     )
     machines = [row["environment"] for row in report.values()]
     together = {name: either(machine[name] for machine in machines) for name in machines[0]}
-    return (
-        "\n".join(lines) + f"\n\n{about} {caption(report['start'] | {'environment': together})}\n"
-    )
+    lines = markdown_table("lrrrrrl", header, cells)
+    return f"{lines}\n\n{about} {caption(report['start'] | {'environment': together})}\n"
 
 
 def main():

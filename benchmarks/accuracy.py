@@ -12,6 +12,7 @@ from matplotlib.transforms import Bbox
 from seeds import HERE, RESULTS
 
 import plots
+from history import TARGET
 
 SWEEP = re.compile(r"net(\d)-(\w+)")  # not validation, no other width or dropout
 PLAIN = ("best", "plateau")  # these recipes go without saying
@@ -57,10 +58,10 @@ def plot_accuracy_against_parameters(ours, peers, title=None, limit=8_000):
     values = [*(value for *_, each in ours for value in each), *(value for *_, value in peers)]
     axes.set_xlim(min(sizes) / 2, max(sizes) * 2)
     axes.set_ylim(min(values) - 0.06, max(values) + 0.06)
-    left, bottom = min(sizes) / 2, plots.TARGET
+    left, bottom = min(sizes) / 2, TARGET
     shade = {"color": plots.GREEN, "alpha": 0.1, "linewidth": 0, "zorder": 0}
     box = Rectangle((left, bottom), limit - left, max(values) + 0.06 - bottom, **shade)
-    box.set_label(f"the exercise: at least {plots.TARGET} % with fewer than {limit:,} parameters")
+    box.set_label(f"the exercise: at least {TARGET} % with fewer than {limit:,} parameters")
     axes.add_patch(box)
     for _, size, each in ours:
         axes.plot([size] * len(each), each, "o", color=plots.BLUE, alpha=0.35, markersize=4)

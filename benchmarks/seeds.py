@@ -32,17 +32,23 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 import utils  # noqa: E402
-from checkpoints import SCHEDULE_CONSTANTS, write_atomically  # noqa: E402
+from checkpoints import RunState, run_settings, write_atomically  # noqa: E402
 from checks import check_integer  # noqa: E402
 from data import find_mnist  # noqa: E402
 from experiments import prepare  # noqa: E402
 from hardware import environment  # noqa: E402
-from history import History  # noqa: E402
+from history import TARGET, History  # noqa: E402
 from model import NETS  # noqa: E402
 from options import OneLineParser  # noqa: E402
 from recipes import RECIPES  # noqa: E402
+from report import markdown_table  # noqa: E402
 
-TARGET = 99.4  # per cent
+FINGERPRINTED = ("layers", "optimizer", "scheduler", "loss_function", "transforms", "images")
+SCHEDULE_CONSTANTS = (  # in a fingerprint: another name here would change those of old results
+    *("mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lrs", "eps"),
+    *("total_steps", "T_max", "T_0", "T_mult", "eta_min", "gamma", "step_size", "milestones"),
+    *("base_lrs", "_schedule_phases"),
+)
 RESULTS, STATES = HERE / "results", HERE.parent / "runs" / "sweeps"
 
 
@@ -130,25 +136,18 @@ def check_same(run, settings, kept):
 
 
 def fingerprint(experiment):
-    """Return a digest of what makes a run: layers, images, optimizer, schedule, EMA, loss."""
-    e, loss_function = experiment, experiment.recipe.loss_function
-    optimizer, images = e.optimizer, e.train_loader.dataset
-    made = {
-        "layers": str(e.net),
-        "optimizer": f"{type(optimizer).__name__} {optimizer.defaults}",
-        "scheduler": type(e.scheduler).__name__,
-        "loss_function": getattr(loss_function, "__qualname__", repr(loss_function)),
-        "transforms": str(images.transform),
-        "images": len(images),
-    }
-    made = {
-        name: re.sub(r" at 0x\w+", "", value) if isinstance(value, str) else value
-        for name, value in made.items()
-    }
+    """Return a digest of what makes a run: layers, images, optimizer, schedule, EMA, loss.
+
+    Shorter than the settings by which a checkpoint knows its run, and of the first parameter group
+    alone: results keep their fingerprints for good, while those settings may grow.
+    """
+    e, loaders = experiment, {"train_loader": experiment.train_loader}
+    state = RunState(e.net, e.averaged_model, e.optimizer, e.scheduler, loaders, e.history)
+    settings = run_settings(state, e.recipe.loss_function)
     schedule = {} if e.scheduler is None else e.scheduler.state_dict()
-    constants = (*SCHEDULE_CONSTANTS, "_schedule_phases")
-    made |= {name: str(schedule[name]) for name in constants if name in schedule}
-    rates = {name: v for name, v in optimizer.param_groups[0].items() if "lr" in name}
+    made = {name: settings[name] for name in FINGERPRINTED}
+    made |= {name: str(schedule[name]) for name in SCHEDULE_CONSTANTS if name in schedule}
+    rates = {name: v for name, v in e.optimizer.param_groups[0].items() if "lr" in name}
     made["rates"] = sorted(rates.items())
     made["decay"] = getattr(getattr(e.averaged_model, "multi_avg_fn", None), "decay", None)
     return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
@@ -213,15 +212,15 @@ def first_at(accuracies, target):
     return next((n for n, value in enumerate(accuracies, 1) if value >= target), None)
 
 
-HEADER = (
-    "| | parameters | seeds | last epoch, mean ± std | lowest | best epoch | "
-    f"first at {TARGET} % | s a run |\n"
-    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
-)
+def sweeps_table(tables):
+    """Return summaries by their titles as a Markdown table."""
+    header = ("", "parameters", "seeds", "last epoch, mean ± std", "lowest", "best epoch")
+    header += (f"first at {TARGET} %", "s a run")
+    return markdown_table("lrrrrrrr", header, [row(*item) for item in tables.items()])
 
 
-def row(name, table):
-    """Return a summary as a row of a Markdown table."""
+def row(title, table):
+    """Return the cells of a summary's row."""
     reached = [epoch for epoch in table["first_at_target"] if epoch is not None]
     first = "never"
     if reached:
@@ -231,11 +230,10 @@ def row(name, table):
         first += f", {len(reached)} of {len(table['seeds'])}"
     alike = " or " not in table["environment"]["threads"]
     seconds = f"{statistics.median(table['seconds']):.0f}" if alike else "differing"
-    return (
-        f"| {name} | {table['parameters']:,} | {len(table['seeds'])} | "
-        f"{table['mean']:.2f} ± {table['std']:.2f} | {table['minimum']:.2f} | "
-        f"{max(table['best_accuracy']):.2f} | {first} | {seconds} |"
-    )
+    accuracy = f"{table['mean']:.2f} ± {table['std']:.2f}"
+    extremes = (f"{each:.2f}" for each in (table["minimum"], max(table["best_accuracy"])))
+    parameters = f"{table['parameters']:,}"
+    return (title, parameters, len(table["seeds"]), accuracy, *extremes, first, seconds)
 
 
 def caption(table):
@@ -354,7 +352,7 @@ def main(arguments=None):
     except (ValueError, FloatingPointError, OSError) as error:
         sys.exit(f"seeds.py: error: {error}")
     table = summary(results)
-    text = HEADER + row(runs[0].name, table) + "\n\n" + caption(table) + "\n"
+    text = sweeps_table({runs[0].name: table}) + "\n\n" + caption(table) + "\n"
     write(runs[0].name, table, text)
     print("\n" + text)
 

@@ -35,6 +35,7 @@ from hardware import environment  # noqa: E402
 from model import Net4, Net5  # noqa: E402
 from options import OneLineParser  # noqa: E402
 from recipes import plateau  # noqa: E402
+from report import markdown_table  # noqa: E402
 
 BATCH_SIZE = 128
 
@@ -265,8 +266,6 @@ def table(report):
     """Return the report as a Markdown table with a line on where it was measured."""
     loading, memory = report["loading"], report["peak_memory_mb"]
     rows = [
-        ("", "ours", "standard", "standard / ours", "ours / floor"),
-        ("---",) * 5,
         (
             "loading, images/s",
             f"{report['images'] / loading['median_seconds']['ours']:,.0f}",
@@ -290,7 +289,8 @@ def table(report):
     rows.append(
         ("peak memory of loading, MB", f"{memory['ours']:.0f}", f"{memory['standard']:.0f}", "", "")
     )
-    lines = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    header = ("", "ours", "standard", "standard / ours", "ours / floor")
+    lines = markdown_table("lrrrr", header, rows)
     return (
         f"{lines}\n\n{report['images']:,} images ({report['source']}), batches of "
         f"{report['batch_size']}, medians of {report['rounds']} rounds, also of "

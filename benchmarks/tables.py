@@ -12,14 +12,15 @@ import re
 import statistics
 from pathlib import Path
 
+import records as records_benchmark
 import speed as speed_benchmark
 import time_to_target as target_benchmark
-from seeds import HEADER, HERE, RESULTS, row
+from seeds import HERE, RESULTS, sweeps_table
 
 import plots
-import report
 from checkpoints import write_atomically
 from history import History, epoch_line
+from report import load_results, markdown_table
 
 REPOSITORY = HERE.parent
 MARKED = re.compile(r"(<!-- ([\w.-]+) -->)(.*?)(<!-- end -->)", re.DOTALL)
@@ -56,22 +57,16 @@ def load(name):
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-def table(header, alignment, rows):
-    """Return a Markdown table of cells."""
-    lines = [header, alignment, *rows]
-    return "\n".join("| " + " | ".join(map(str, cells)) + " |" for cells in lines)
-
-
 def path():
     """Return the table of the networks, a reason for each; one seed, as the notebooks ran it."""
-    kept = {name.split()[0]: rest for name, *rest in report.load_results(RESULTS / "steps")}
+    kept = {name.split()[0]: rest for name, *rest in load_results(RESULTS / "steps")}
     rows = []
     for net, experiment, why in PATH:
         parameters, history = kept[experiment]
         notebook = f"[{net}](S7_Step{experiment[0]}.ipynb)"
         rows.append((notebook, f"{parameters:,}", f"{history.accuracy[-1]:.2f}", why))
     header = ("network", "parameters", "test accuracy, %", "why")
-    return table(header, ("---", "---:", "---:", "---"), rows)
+    return markdown_table("lrrl", header, rows)
 
 
 def summary():
@@ -82,15 +77,14 @@ def summary():
         accuracy = f"{t['mean']:.2f} ± {t['std']:.2f}"
         rows.append((title, f"{t['parameters']:,}", t["epochs"], len(t["seeds"]), accuracy))
     header = ("network, recipe", "parameters", "epochs", "seeds", "test accuracy, %")
-    return table(header, ("---", "---:", "---:", "---:", "---:"), rows)
+    return markdown_table("lrrrr", header, rows)
 
 
 def details():
     """Return every sweep on the test set, with its hardware and versions below."""
-    tables = [(title, load(name)) for title, name in DETAILS]
-    lines = HEADER + "\n".join(row(title, t) for title, t in tables)
-    machines = [machine(title, t) for title, t in tables]
-    return lines + "\n\n" + "\n".join(machines)
+    tables = {title: load(name) for title, name in DETAILS}
+    machines = [machine(*item) for item in tables.items()]
+    return sweeps_table(tables) + "\n\n" + "\n".join(machines)
 
 
 def machine(title, summary):
@@ -124,7 +118,7 @@ def weights():
         for e in entries
     ]
     header = ("weights", "parameters", "test accuracy, %", "recipe")
-    return table(header, ("---", "---:", "---:", "---"), rows)
+    return markdown_table("lrrl", header, rows)
 
 
 def speed():
@@ -160,7 +154,12 @@ def photographs():
         shares = (f"{of_photographs(t, count):.1f}" for count in counts)
         rows.append((title, t["number"], *shares))
     header = ("", "of each kind", "correct, %", "refused, %", "wrong at 90 % or more, %")
-    return table(header, ("---", "---:", "---:", "---:", "---:"), rows)
+    return markdown_table("lrrrr", header, rows)
+
+
+def records():
+    """Return the records, and Net5 by its width."""
+    return records_benchmark.tables()
 
 
 BLOCKS = {
@@ -175,6 +174,7 @@ BLOCKS = {
         faster,
         time_to_target,
         photographs,
+        records,
     )
 }
 

@@ -15,6 +15,7 @@ from conftest import REPOSITORY
 
 import model as networks
 from checkpoints import SCHEDULE_CONSTANTS, load_checkpoint, save_checkpoint
+from experiments import Experiment
 from recipes import RECIPES
 
 
@@ -54,6 +55,48 @@ def scheduler_of(recipe):
     optimizer = recipe.optimizer(networks.Net5().parameters())
     state = recipe.scheduler(optimizer, 15, 469).state_dict()
     return {name: value for name, value in state.items() if name in SCHEDULE_CONSTANTS}
+
+
+class Blanks(torch.utils.data.Dataset):
+    """A dataset of which only the length and the transform count."""
+
+    def __init__(self, length, transform):
+        self.length, self.transform = length, transform
+
+    def __len__(self):
+        return self.length
+
+
+@pytest.mark.parametrize(
+    ("sweep", "net", "recipe"),
+    [
+        ("net4-plateau", networks.Net4, RECIPES["plateau"]),
+        ("net4-dropout0-tuned_plateau", partial(networks.Net4, 0.0), RECIPES["tuned_plateau"]),
+        ("net5-best", networks.Net5, RECIPES["best"]),
+        ("net5-quick", networks.Net5, RECIPES["quick"]),
+        *((f"ablation/{name}", row[0].net, row[0].recipe) for name, row in ablation.ROWS.items()),
+    ],
+)
+def test_results_keep_their_fingerprint(sweep, net, recipe):
+    result = json.loads((seeds.RESULTS / sweep / "seed-1.json").read_text())
+    settings, net, recipe = result["settings"], net(), recipe()
+    images = Blanks(settings["training_images"], recipe.train_transforms)
+    loader = torch.utils.data.DataLoader(images, settings["batch_size"])
+    optimizer = recipe.optimizer(net.parameters())
+    epochs = settings["epochs"]
+    experiment = Experiment(
+        net=net,
+        recipe=recipe,
+        epochs=epochs,
+        device="cpu",
+        train_loader=loader,
+        test_loader=None,
+        val_loader=None,
+        optimizer=optimizer,
+        scheduler=recipe.scheduler(optimizer, epochs, len(loader)),
+        averaged_model=recipe.averaged_model(net),
+    )
+    assert seeds.fingerprint(experiment) == settings["fingerprint"]
 
 
 @pytest.mark.parametrize("name", ablation.ROWS)
@@ -128,7 +171,7 @@ def test_weights_of_another_network_or_loss_are_not_shipped(here, small_root):
 def test_time_to_target(small_root, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(time_to_target, "HERE", tmp_path)
     monkeypatch.setattr(time_to_target, "TARGETS", (1.0, 2.0))
-    monkeypatch.setattr(time_to_target, "COMPARED", 1.0)
+    monkeypatch.setattr(time_to_target, "TARGET", 1.0)
     arguments = ["--root", str(small_root), "--source", "auto", "--epochs", "2", "--workers", "0"]
     time_to_target.main([*arguments, "--quick-epochs", "1", "--quick-seeds", "2"])
     report = json.loads((tmp_path / "time-to-target-cpu.json").read_text())
@@ -201,5 +244,5 @@ def test_every_table_is_that_of_its_runs(path):
     assert (
         text == ablation.table(table)
         if path.stem == "ablation"
-        else seeds.row("", table)[3:] in text
+        else seeds.sweeps_table({path.stem: table}) in text
     )

@@ -68,16 +68,15 @@ def test_the_figures_of_a_table():
     assert (table["best_epoch"], table["first_at_target"]) == ([2, 1, 2], [2, 1, 2])
     assert table["seconds"] == [20.0] * 3
     row = seeds.row("Net5", table)
-    assert row == "| Net5 | 7,216 | 3 | 99.40 ± 0.26 | 99.10 | 99.60 | epoch 1 to 2 | 20 |"
-    assert row.count("|") == seeds.HEADER.splitlines()[0].count("|")
+    assert row == ("Net5", "7,216", 3, "99.40 ± 0.26", "99.10", "99.60", "epoch 1 to 2", "20")
     assert "60,000 images" in seeds.caption(table)
     assert "a computer" in seeds.caption(table)
 
 
 def test_a_target_that_not_all_reach():
-    assert "| never |" in seeds.row("", seeds.summary(results_of([98.0, 99.0])))
+    assert "never" in seeds.row("", seeds.summary(results_of([98.0, 99.0])))
     some = seeds.row("", seeds.summary(results_of([98.0, 99.0], [99.0, 99.4])))
-    assert "| epoch 2, 1 of 2 |" in some
+    assert "epoch 2, 1 of 2" in some
 
 
 def test_a_table_of_runs_on_different_machines_says_so():
