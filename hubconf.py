@@ -1,13 +1,15 @@
 """Entry points for torch.hub: torch.hub.load(REPOSITORY_OR_FOLDER, "net5", pretrained=True).
 
-Every entry point returns a network of model.py on the CPU: images (N, 1, 28, 28), normalised by
-mean 0.1307 and standard deviation 0.3081, to log-probabilities (N, classes), 10 by default.
-`weights/metadata.json` says where the pretrained weights come from and what accuracy they reach.
+There is an entry point for every network of model.py's NETS, with the network's own arguments. It
+returns the network on the CPU: images (N, 1, 28, 28), normalised by mean 0.1307 and standard
+deviation 0.3081, to log-probabilities (N, classes), 10 by default. `weights/metadata.json` says
+where the pretrained weights come from and what accuracy they reach.
 """
 
 import copyreg as _copyreg  # underscores: torch.hub lists what is public here as entry points
 import hashlib as _hashlib
 import importlib.util as _util
+import inspect as _inspect
 import io as _io
 import json as _json
 import sys as _sys
@@ -22,46 +24,27 @@ _HERE = _Path(__file__).resolve().parent
 _METADATA = _HERE / "weights" / "metadata.json"
 
 
-def net1(classes=10):
-    """Net1, untrained: 257,354 parameters."""
-    return _model.Net1(classes=classes)
+def _entry_point(name, network):
+    """Return the entry point of a network: `pretrained`, then the network's own arguments."""
+    signature = _inspect.signature(network)
 
+    def entry_point(pretrained=False, *arguments, **named):
+        given = signature.bind(*arguments, **named).arguments
+        return _pretrained(name, network, given) if pretrained else network(**given)
 
-def net2(classes=10):
-    """Net2, untrained: 19,942 parameters."""
-    return _model.Net2(classes=classes)
-
-
-def net3(classes=10):
-    """Net3, untrained: 19,942 parameters."""
-    return _model.Net3(classes=classes)
-
-
-def net4(pretrained=False, dropout=None, classes=None):
-    """Net4: 7,216 parameters, dropout 0.05 by default. Pretrained: as it was trained, in eval mode.
-
-    Raises ValueError for an argument other than that of the weights, and for weights that are
-    damaged or do not fit; OSError where the files are missing.
+    first, own = _inspect.signature(entry_point).parameters["pretrained"], signature.parameters
+    entry_point.__signature__ = signature.replace(parameters=[first, *own.values()])
+    entry_point.__name__ = entry_point.__qualname__ = name
+    entry_point.__doc__ = f"""{network.__name__}: {network.__doc__}
+    Pretrained: as it was trained, in eval mode. Raises ValueError for an argument other than that
+    of the weights, and for weights that are damaged or do not fit; OSError where the files are
+    missing.
     """
-    return _made("net4", pretrained, dropout=dropout, classes=classes)
+    return entry_point
 
 
-def net5(pretrained=False, width=None, classes=None):
-    """Net5: 7,216 parameters, width 12 by default. Pretrained: as for net4."""
-    return _made("net5", pretrained, width=width, classes=classes)
-
-
-def net6(pretrained=False, width=None, classes=None):
-    """Net6: one kernel used four times, width 12 by default. Pretrained: as for net4."""
-    return _made("net6", pretrained, width=width, classes=classes)
-
-
-def _made(name, pretrained, **arguments):
-    """Return the network of a name, with the weights that metadata.json has for it if asked."""
-    network = getattr(_model, name.capitalize())
-    given = {key: value for key, value in arguments.items() if value is not None}
-    if not pretrained:
-        return network(**given)
+def _pretrained(name, network, given):
+    """Return a network, in eval mode, with the weights that metadata.json has for its name."""
     try:
         entries = {
             entry["name"]: (entry["file"], entry["sha256"], dict(entry["arguments"]))
@@ -72,7 +55,8 @@ def _made(name, pretrained, **arguments):
     if name not in entries:
         raise ValueError(f"there are pretrained weights for {', '.join(entries)}, not for {name}")
     file, expected, trained_with = entries[name]
-    if given != {key: trained_with.get(key) for key in given}:
+    defaults = {key: own.default for key, own in _inspect.signature(network).parameters.items()}
+    if defaults | trained_with | given != defaults | trained_with:
         raise ValueError(f"the weights of {name} are for {trained_with}, got {given}")
     net, path = network(**trained_with), _METADATA.with_name(file)
     content = path.read_bytes()
@@ -115,3 +99,4 @@ def _empty(name):
 
 
 _model = _load_model()
+globals().update({name: _entry_point(name, network) for name, network in _model.NETS.items()})

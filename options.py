@@ -1,7 +1,10 @@
 """The options of the command lines: how they are described, and refused."""
 
 import argparse
+import inspect
 from pathlib import Path
+
+from model import NETS
 
 
 def path(text):
@@ -9,6 +12,19 @@ def path(text):
     if not text:
         raise argparse.ArgumentTypeError("expected a path, got ''")
     return Path(text).expanduser()
+
+
+def network_arguments():
+    """Return the numbers that networks of model.py take: {argument: {network's name: default}}.
+
+    Without `classes`, which the data decides.
+    """
+    arguments = {}
+    for name, network in NETS.items():
+        for each in inspect.signature(network).parameters.values():
+            if type(each.default) in (int, float) and each.name != "classes":
+                arguments.setdefault(each.name, {})[name] = each.default
+    return arguments
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -33,6 +49,23 @@ class OneLineParser(argparse.ArgumentParser):
             choices=("auto", "full", "sample"),
             default=source,
         )
+
+    def network_options(self):
+        """Add an option for every number that a network takes, such as --width."""
+        for argument, defaults in network_arguments().items():
+            about = f"of {' or '.join(defaults)} (default: the network's own)"
+            self.option(f"--{argument}", about, type=type(next(iter(defaults.values()))))
+
+    def given_arguments(self, options, name):
+        """Return which of these options are given; an error for one that this network lacks."""
+        given = {}
+        for argument, defaults in network_arguments().items():
+            value = getattr(options, argument)
+            if value is not None and name not in defaults:
+                self.error(f"--{argument} is of {', '.join(defaults)}, got it with {name}")
+            if value is not None:
+                given[argument] = value
+        return given
 
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")

@@ -252,12 +252,11 @@ def caption(table):
 
 
 def parse_arguments(arguments=None):
-    """Return the options as a namespace; `seeds` a list."""
+    """Return the options as a namespace; `seeds` a list, `arguments` those of the network."""
     parser = OneLineParser(description="Train over several seeds, and keep a table.")
     option = parser.option
     option("--net", "a network of model.py", choices=NETS, default="net5")
-    option("--width", "of net5 or net6 (default: the network's own)", type=int)
-    option("--dropout", "of net2, net3 or net4 (default: the network's own)", type=float)
+    parser.network_options()
     option("--recipe", "see recipes.py", choices=RECIPES, default="best")
     option("--seeds", "such as 1-10 or 1,4,5", type=seed_list, default="1-3")
     option("--epochs", "of each run (default: the recipe's)", type=int)
@@ -271,11 +270,8 @@ def parse_arguments(arguments=None):
         "name below results/ (default: after the net, its options, the recipe and the split)",
     )
     options = parser.parse_args(arguments)
-    if options.width is not None and options.net not in ("net5", "net6"):
-        parser.error(f"--width is of net5 and net6, got it with {options.net}")
-    if options.dropout is not None and options.net not in ("net2", "net3", "net4"):
-        parser.error(f"--dropout is of net2, net3 and net4, got it with {options.net}")
-    if options.dropout is not None and not 0 <= options.dropout < 1:
+    options.arguments = parser.given_arguments(options, options.net)
+    if not 0 <= options.arguments.get("dropout", 0) < 1:
         parser.error(f"expected --dropout from 0 to less than 1, got {options.dropout}")
     if options.epochs is None:
         options.epochs = RECIPES[options.recipe]().epochs
@@ -310,16 +306,14 @@ def main(arguments=None):
         if processes is None:
             processes = 1 if device.type == "cuda" else cores()
         check_integer("--processes", processes, minimum=1)
-        given = {"width": options.width, "dropout": options.dropout}
-        given = {name: value for name, value in given.items() if value is not None}
-        net = partial(NETS[options.net], **given)
+        net = partial(NETS[options.net], **options.arguments)
         net()  # a width may be none that it takes
         found = find_mnist(options.root, options.source)
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"seeds.py: error: {error}")
     if ranks > 1 and device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    kind = "".join(f"-{name}{value:g}" for name, value in given.items())
+    kind = "".join(f"-{name}{value:g}" for name, value in options.arguments.items())
     default = f"{options.net}{kind}-{options.recipe}"
     default += "-validation" if options.split == "validation" else ""
     runs = [

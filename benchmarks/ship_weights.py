@@ -71,18 +71,12 @@ def main(arguments=None):
     option = parser.option
     option("name", "of the network, and of its weights", choices=NETS)
     option("checkpoint", "of the run", type=Path)
-    option("--width", "as the run's", type=int)
-    option("--dropout", "as the run's", type=float)
+    parser.network_options()
     parser.data_options(source="full")
     options = parser.parse_args(arguments)
-    given = {"width": options.width, "dropout": options.dropout}
-    defaults = inspect.signature(NETS[options.name]).parameters.values()
-    given = {
-        parameter.name: parameter.default
-        if given.get(parameter.name) is None
-        else given[parameter.name]
-        for parameter in defaults
-    }
+    own = inspect.signature(NETS[options.name]).parameters.values()
+    given = {each.name: each.default for each in own}
+    given |= parser.given_arguments(options, options.name)
     try:
         checkpoint = load_checkpoint(options.checkpoint)
         recipe = RECIPES[checkpoint["settings"]["recipe"]]()

@@ -152,7 +152,7 @@ OPTIONS = [
     (["--batch-size", "0"], "batch_size of at least 1, got 0"),
     (["--batch-size", "1.5"], "--batch-size: invalid int value: '1.5'"),
     (["--seed", "-1"], "seed of at least 0, got -1"),
-    (["--net", "net7"], "--net: invalid choice: 'net7'"),
+    (["--net", "resnet"], "--net: invalid choice: 'resnet'"),
     (["--recipe", "magic"], "--recipe: invalid choice: 'magic'"),
     (["--device", "warp"], "expected device auto, cpu, cuda, cuda:N or mps, got 'warp'"),
     (["--device", "meta"], "expected device auto, cpu, cuda, cuda:N or mps, got 'meta'"),

@@ -18,7 +18,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 import model as networks
 import recipes
 
-CLASSES = [getattr(networks, f"Net{number}") for number in range(1, 7)]
+CLASSES = list(networks.NETS.values())
 NEW_EXPORTER = "dynamo" in inspect.signature(torch.onnx.export).parameters  # since torch 2.5
 by_torch_export = pytest.mark.skipif(not NEW_EXPORTER, reason="torch before 2.5")
 every_class = pytest.mark.parametrize("net_class", CLASSES, ids=lambda cls: cls.__name__)

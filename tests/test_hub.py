@@ -2,6 +2,7 @@
 
 import copy as copy_module
 import hashlib
+import inspect
 import json
 import pickle
 import shutil
@@ -34,14 +35,18 @@ def load(name, folder=REPOSITORY, **arguments):
 
 def test_entry_points():
     names = {name for name in vars(hubconf) if not name.startswith("_")} - {"dependencies"}
-    assert names == {"net1", "net2", "net3", "net4", "net5", "net6"}
+    assert names == set(networks.NETS)
+    assert all(callable(getattr(hubconf, name)) for name in names)
 
 
-@pytest.mark.parametrize("name", ["net1", "net2", "net3", "net4", "net5", "net6"])
+@pytest.mark.parametrize("name", networks.NETS)
 def test_every_net_untrained(name):
     net = load(name)
-    assert type(net).__name__ == name.capitalize()
+    assert type(net).__name__ == networks.NETS[name].__name__
     assert net.training
+    own = inspect.signature(networks.NETS[name]).parameters
+    assert list(inspect.signature(getattr(hubconf, name)).parameters) == ["pretrained", *own]
+    assert networks.NETS[name].__doc__ in getattr(hubconf, name).__doc__
 
 
 @every_entry
@@ -85,9 +90,13 @@ def test_arguments_reach_the_network(name, arguments, count):
 
 
 def test_arguments_default_to_those_of_the_class():
-    for name in ("net4", "net5", "net6"):
-        expected = getattr(networks, name.capitalize())()
-        assert str(load(name)) == str(expected)
+    for name, network in networks.NETS.items():
+        assert str(load(name)) == str(network())
+
+
+def test_arguments_that_a_network_lacks():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'dropout'"):
+        load("net5", dropout=0.1)
 
 
 @every_entry
@@ -202,7 +211,7 @@ def test_two_loads_give_one_type_and_two_folders_two(copy):
 
 def test_networks_in_a_spawned_process():
     nets = [load(name) for name in ("net4", "net6")]
-    nets += [getattr(networks, f"Net{number}")() for number in range(1, 7)]
+    nets += [network() for network in networks.NETS.values()]
     nets += [recipes.best().averaged_model(net) for net in nets]
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         returned = list(pool.map(torch.nn.Module.eval, nets))

@@ -12,7 +12,7 @@ import recipes
 import utils
 from layers import trace
 
-NETS = [getattr(networks, f"Net{number}") for number in range(1, 7)]
+NETS = list(networks.NETS.values())
 
 
 def measured_receptive_field(model, channels=1):
