@@ -41,9 +41,9 @@ class BlurPool2d(nn.AvgPool2d):
 
     def forward(self, images):
         """Map images (N, C, H, W) to (N, C, (H + 1) // 2, (W + 1) // 2)."""
-        return F.conv2d(
-            images, self.weights, stride=self.stride, padding=self.padding, groups=self.channels
-        )
+        stride, padding = (self.stride,) * 2, (self.padding,) * 2
+        # Every argument in full, as pairs: FX's int8 mode takes them as they stand.
+        return F.conv2d(images, self.weights, None, stride, padding, (1, 1), self.channels)
 
 
 def check_images(images):

@@ -21,6 +21,16 @@ def orthogonalise(matrix, steps=5):
     return x if wide is matrix else x.T
 
 
+def check_group(group):
+    """Raise ValueError for a parameter group that Muon cannot update."""
+    for name in ("lr", "momentum", "weight_decay"):
+        if not group[name] >= 0:
+            raise ValueError(f"expected {name} of at least 0, got {group[name]}")
+    shapes = [tuple(parameter.shape) for parameter in group["params"]]
+    if group["orthogonal"] and any(len(shape) < 2 for shape in shapes):
+        raise ValueError(f"expected kernels or matrices in an orthogonal group, got {shapes}")
+
+
 class Muon(Optimizer):
     """SGD with momentum, whose steps are orthogonalised in groups with `orthogonal=True`.
 
@@ -40,15 +50,13 @@ class Muon(Optimizer):
         super().__init__(params, defaults | {"orthogonal": orthogonal})
 
     def add_param_group(self, param_group):
-        """Add a group, as torch.optim.Optimizer does, after checking it."""
-        super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        for name in ("lr", "momentum", "weight_decay"):
-            if not group[name] >= 0:
-                raise ValueError(f"expected {name} of at least 0, got {group[name]}")
-        shapes = [tuple(parameter.shape) for parameter in group["params"]]
-        if group["orthogonal"] and any(len(shape) < 2 for shape in shapes):
-            raise ValueError(f"expected kernels or matrices in an orthogonal group, got {shapes}")
+        """Add a group, as torch.optim.Optimizer does; ValueError, without it, for a wrong one."""
+        super().add_param_group(dict(param_group))  # a copy: torch fills in the defaults
+        try:
+            check_group(self.param_groups[-1])
+        except (TypeError, ValueError):
+            del self.param_groups[-1]
+            raise
 
     @torch.no_grad()
     def step(self, closure=None):

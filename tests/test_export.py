@@ -9,9 +9,12 @@ import warnings
 import numpy as np
 import onnxruntime
 import pytest
+import safetensors.torch as safetensors
 import torch
 from conftest import REPOSITORY
 from torch import fx, nn
+from torch.ao.quantization import get_default_qconfig_mapping
+from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 from torch.fx.experimental.optimization import fuse
 from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -252,6 +255,28 @@ def test_the_average_of_a_shared_kernel_is_taken_once_an_update():
         expected = value if expected is None else decay * expected + (1 - decay) * value
         torch.testing.assert_close(average.module.features[6][0].weight, expected)
         assert average.module.features[11][1].weight is average.module.features[6][0].weight
+
+
+@pytest.mark.parametrize("net_class", [networks.Net5, networks.Net6])
+def test_safetensors(net_class, images, tmp_path):
+    net, again = used(net_class), net_class().eval()
+    safetensors.save_model(net, tmp_path / "net.safetensors")
+    safetensors.load_model(again, tmp_path / "net.safetensors")
+    assert torch.equal(again(images), net(images))
+
+
+@pytest.mark.parametrize("net_class", [networks.Net5, networks.Net6])
+@pytest.mark.parametrize("made", [used, averaged_model])
+def test_int8_by_fx(net_class, made):
+    net, images = made(net_class), torch.randn(16, 1, 28, 28) * 2 + 1
+    mapping = get_default_qconfig_mapping(torch.backends.quantized.engine)
+    expected = net(images)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.ao.quantization is deprecated
+        prepared = prepare_fx(copy.deepcopy(net), mapping, (images,))
+        prepared(images)  # calibrates
+        outputs = convert_fx(prepared)(images)
+    assert (outputs - expected).norm() < 0.1 * (expected - expected.mean()).norm()
 
 
 def test_images_of_another_dtype_than_the_network_are_refused():

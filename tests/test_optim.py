@@ -109,6 +109,33 @@ def test_a_vector_cannot_be_orthogonalised():
         Muon([torch.nn.Parameter(torch.ones(2))], lr=0.1, orthogonal=True)
 
 
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({}, r"\(8,\)"),
+        ({"orthogonal": False, "lr": -1.0}, "lr"),
+        ({"orthogonal": False, "momentum": float("nan")}, "momentum"),
+        ({"orthogonal": False, "weight_decay": -1.0}, "weight_decay"),
+        ({"orthogonal": False, "lr": "0.1"}, "str"),
+    ],
+)
+def test_a_group_that_is_refused_leaves_nothing_behind(settings, named):
+    kernel, bias = (torch.nn.Parameter(torch.ones(shape)) for shape in ((8, 1, 3, 3), (8,)))
+    optimizer = Muon([kernel], lr=0.1, orthogonal=True)
+    group = {"params": [bias]} | settings
+    given = dict(group)
+    with pytest.raises((TypeError, ValueError), match=named):
+        optimizer.add_param_group(group)
+    assert group == given
+    assert len(optimizer.param_groups) == 1
+    kernel.grad, bias.grad = torch.ones_like(kernel), torch.ones_like(bias)
+    optimizer.step()
+    assert not (bias != 1).any()
+    optimizer.add_param_group({"params": [bias], "orthogonal": False})  # not "already there"
+    optimizer.step()
+    assert not (bias == 1).any()
+
+
 def test_a_run_cut_off_and_resumed_is_exact_to_the_bit(small_loaders, tmp_path):
     def fit(epochs, stop_at=None, **settings):
         utils.set_seed(1)
