@@ -1,5 +1,6 @@
-"""Where the images come from: find MNIST, check its files, download it, hold images out."""
+"""Where the images come from: MNIST, found or downloaded; other data sets; images held out."""
 
+import contextlib
 import copy
 import gzip
 import hashlib
@@ -21,6 +22,9 @@ from typing import NamedTuple
 import torch
 from torchvision import datasets
 
+from image_dataset import name_classes, read_dataset, resized, statistics_of, with_statistics
+from mnist_format import MEAN, STD
+
 HERE = Path(__file__).resolve().parent
 
 IDX_FILES = {  # name: MD5 checksum of MNIST's own, without the header
@@ -34,6 +38,107 @@ HOW_TO_GET_MNIST = (
     "four files from a machine that has them to MNIST/raw/ in a folder, and pass that folder as "
     "root or set MNIST_ROOT to it."
 )
+
+
+NAMES = (  # of data sets that torchvision downloads
+    *("MNIST", "FashionMNIST", "KMNIST", "QMNIST", "USPS"),
+    *(f"EMNIST/{split}" for split in datasets.EMNIST.splits),
+)
+
+# --- Any data set ------------------------------------------------------------------------------
+
+
+def load_data(
+    train_transforms,
+    test_transforms,
+    dataset=None,
+    *,
+    root=None,
+    source="auto",
+    resize=True,
+    verbose=True,
+):
+    """Return (train, test) with their transforms, `source` and `classes`.
+
+    `dataset` is one of NAMES (None is MNIST, by `find_mnist` with `root` and `source`), downloaded
+    by torchvision into `root` (data/ by default) unless it is there; or a pair of sets of your own,
+    which `read_dataset` describes. Images that are not 28x28 are resized unless `resize` is False.
+    A Normalize with MNIST's mean and std gets those of the data set's training images, and what was
+    found is printed, both for other data than MNIST only.
+
+    Raises TypeError or ValueError for what cannot be used, OSError for what cannot be read.
+    """
+    for name, transform in (("train", train_transforms), ("test", test_transforms)):
+        if not callable(transform):
+            raise TypeError(f"expected {name}_transforms to be callable, got {transform!r}")
+    if dataset is None or (isinstance(dataset, str) and dataset == "MNIST"):
+        found = find_mnist(root, source)
+        return (
+            load_mnist(found, train=True, transform=train_transforms),
+            load_mnist(found, train=False, transform=test_transforms),
+        )
+    if source == "sample":
+        raise ValueError("expected source 'sample' with MNIST only, the sample is of MNIST")
+    if isinstance(dataset, str):
+        train, test = (read_dataset(each) for each in load_by_name(dataset, root))
+    elif isinstance(dataset, (tuple, list)) and len(dataset) == 2:
+        if root is not None:
+            raise ValueError(f"expected root with a data set's name, got {str(root)!r} with a pair")
+        train, test = (read_dataset(each) for each in dataset)
+    else:
+        raise TypeError(f"expected dataset as a name or a pair (train, test), got {dataset!r:.80}")
+    test.source, size = train.source, tuple(train.data.shape[1:])
+    name_classes(train, test)
+    if resize:
+        train.data, test.data = resized(train.data), resized(test.data)
+    elif test.data.shape[1:] != size:
+        raise ValueError(f"expected test images of {size}, got {tuple(test.data.shape[1:])}")
+    train.mean, train.std = test.mean, test.std = statistics_of(train.data)
+    train.transform = with_statistics(train_transforms, train.mean, train.std)
+    test.transform = with_statistics(test_transforms, train.mean, train.std)
+    if verbose:
+        replaced = train.transform is not train_transforms or test.transform is not test_transforms
+        print(
+            f"{train.source}: {len(train):,} training and {len(test):,} test images of "
+            f"{size[0]}x{size[1]}{', resized to 28x28' * (train.data.shape[1:] != size)}, "
+            f"{len(train.classes)} classes, {'normalised by ' * replaced}"
+            f"mean {train.mean:.4f}, std {train.std:.4f}"
+        )
+    return train, test
+
+
+def load_by_name(name, root=None):
+    """Return torchvision's training and test set of a name in NAMES, downloaded if need be.
+
+    Raises ValueError for another name, OSError for what can be neither read nor downloaded.
+    """
+    if name not in NAMES:
+        raise ValueError(f"expected dataset as one of {', '.join(NAMES)}, got {name!r}")
+    kind, _, split = name.partition("/")
+    folder = HERE / "data" if root is None else Path(root).expanduser()
+    options = {"split": split} if split else {}
+
+    def load(download):
+        make = getattr(datasets, kind)
+        return [make(folder, train=train, download=download, **options) for train in (True, False)]
+
+    try:
+        return load(download=False)
+    except Exception:  # whatever torchvision raises for a file that is missing or damaged
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with socket_timeout(10):
+                return load(download=True)
+        except Exception as error:
+            reason = " ".join(str(error).split()) or repr(error)
+            raise OSError(
+                f"{name} can be neither read from {folder} nor downloaded into it ({reason}). "
+                "Without a network, copy torchvision's files of it there from a machine that has "
+                "them; delete files that are damaged."
+            ) from error
+
+
+# --- MNIST: found, checked, downloaded ---------------------------------------------------------
 
 
 class MnistFolder(NamedTuple):
@@ -73,7 +178,7 @@ def find_mnist(root=None, source="auto", data=HERE / "data"):
         warnings.warn(
             f"the images in {raw_folder(found.root)} are not MNIST's, by their checksums: another "
             "data set, or changed. Their source is 'unknown'.",
-            stacklevel=3,
+            stacklevel=4,  # the caller of data_loader
         )
     return found
 
@@ -96,7 +201,7 @@ def find_or_download(data, source):
         warnings.warn(
             f"{reason} Results are marked 'sample': they don't compare with those of the full "
             f"60,000 + 10,000 digits. {HOW_TO_GET_MNIST}",
-            stacklevel=4,
+            stacklevel=5,
         )
     return found
 
@@ -202,19 +307,29 @@ def download_mnist(data, silence=10):
     for mirror in answering_mirrors(silence):
         raw.mkdir(parents=True, exist_ok=True)
         from_mirror = type("MNIST", (datasets.MNIST,), {"mirrors": [mirror]})
-        silence_before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(silence)
         try:
-            with tempfile.TemporaryDirectory(dir=data, prefix=".download-") as folder:
+            with (
+                socket_timeout(silence),
+                tempfile.TemporaryDirectory(dir=data, prefix=".download-") as folder,
+            ):
                 from_mirror(folder, download=True)
                 for name in IDX_FILES:
                     os.replace(Path(folder, "MNIST", "raw", name), raw / name)
             return
         except (OSError, RuntimeError, EOFError, HTTPException) as error:
             reasons.append(f"{mirror}: {str(error).splitlines()[0] if str(error) else error!r}")
-        finally:
-            socket.setdefaulttimeout(silence_before)
     raise OSError("; ".join(reasons))
+
+
+@contextlib.contextmanager
+def socket_timeout(seconds):
+    """Give up, within the block, connections that send nothing for so many seconds."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def answering_mirrors(silence):
@@ -249,6 +364,9 @@ def answering_mirrors(silence):
 class MNIST(datasets.MNIST):
     """torchvision's, over the files that `find_mnist` accepts, never an old processed/ folder."""
 
+    classes = tuple("0123456789")
+    mean, std = MEAN[0], STD[0]
+
     def _check_legacy_exist(self):
         return False
 
@@ -266,6 +384,9 @@ def load_mnist(found, train, transform):
     dataset = MNIST(found.root, train=train, transform=transform)
     dataset.source = found.source
     return dataset
+
+
+# --- Parts of a data set -----------------------------------------------------------------------
 
 
 def hold_out(dataset, size, seed):
@@ -290,7 +411,7 @@ def hold_out(dataset, size, seed):
 
 
 def source_of(loader):
-    """Return where a loader's images come from, such as "full" or "sample"; else "unknown".
+    """Return where a loader's images come from: "full", "sample", "USPS", ...; else "unknown".
 
     Of several datasets together one source counts if all have it, or if it is "sample".
     """

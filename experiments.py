@@ -4,6 +4,8 @@
 """
 
 from dataclasses import dataclass, field
+from functools import partial
+from inspect import signature
 from itertools import chain, repeat
 
 import torch
@@ -11,9 +13,12 @@ from torch import nn
 
 import utils
 from checks import check_integer
+from data import hold_out, load_data
 from hardware import keep_freed_memory, to_device
 from history import History
 from recipes import Recipe
+
+TEST_BATCH_SIZE = 500
 
 
 @dataclass
@@ -68,6 +73,7 @@ def prepare(
     net,
     recipe,
     *,
+    dataset=None,
     seed=1,
     epochs=None,
     batch_size=None,
@@ -76,18 +82,22 @@ def prepare(
     root=None,
     source="auto",
     device="auto",
+    verbose=True,
 ):
     """Return an Experiment that is ready to train. The seed decides all that is random in it.
 
-    `net` is called for a network, such as `Net5` or `partial(Net5, width=8)`; `recipe` is a Recipe.
-    With `val_size`, that many training images are held out (and drive ReduceLROnPlateau); with
-    `split` "validation" they alone are evaluated, and the test set is not read. `epochs` and
-    `batch_size` None take the recipe's; `root`, `source` and `device` are `utils.data_loader`'s.
+    `net` is called for a network, such as `Net5` or `partial(Net5, width=8)`, with `classes=` where
+    the data has another number than ten; `recipe` is a Recipe. `dataset` (None is MNIST), `root`,
+    `source`, `device` and `verbose` are `utils.data_loader`'s. With `val_size`, that many training
+    images are held out (and drive ReduceLROnPlateau); with `split` "validation" they alone are
+    evaluated. `epochs` and `batch_size` None take the recipe's.
 
     Raises TypeError, ValueError, FileNotFoundError or RuntimeError for what cannot be met.
     """
     epochs = recipe.epochs if epochs is None else epochs
     epochs = check_integer("epochs", epochs, minimum=1)
+    batch_size = recipe.batch_size if batch_size is None else batch_size
+    batch_size = check_integer("batch_size", batch_size, minimum=1)
     val_size = check_integer("val_size", val_size, minimum=0)
     if split not in ("test", "validation"):
         raise ValueError(f"expected split 'test' or 'validation', got {split!r}")
@@ -96,19 +106,17 @@ def prepare(
     device = utils.get_device(device)
     keep_freed_memory()
     utils.set_seed(seed)
-    given = (
-        recipe.train_transforms,
-        recipe.test_transforms,
-        recipe.batch_size if batch_size is None else batch_size,
-    )
-    where = {"root": root, "source": source, "device": device, "seed": seed}
-    test_loader = val_loader = None
+    transforms = recipe.train_transforms, recipe.test_transforms
+    train, test = load_data(*transforms, dataset, root=root, source=source, verbose=verbose)
+    classes, val = len(train.classes), None
     if val_size:
-        train_loader, _, val_loader, _ = utils.data_loader(*given, val_size=val_size, **where)
-    if split == "test":
-        whole_loader, _, test_loader, _ = utils.data_loader(*given, **where)
-        train_loader = train_loader if val_size else whole_loader
-    net = to_device(net(), device)
+        train, val = hold_out(train, val_size, seed)
+        val.transform = test.transform
+    loader = partial(utils.make_loader, seed=seed, device=device)
+    train_loader = loader(train, batch_size, shuffle=True)
+    val_loader = loader(val, TEST_BATCH_SIZE) if val_size else None
+    test_loader = loader(test, TEST_BATCH_SIZE) if split == "test" else None
+    net = to_device(make_net(net, classes), device)
     optimizer = recipe.optimizer(net.parameters())
     return Experiment(
         net=net,
@@ -124,9 +132,17 @@ def prepare(
     )
 
 
+def make_net(net, classes):
+    """Call `net` for a network, with `classes` unless they are ten or `net` has its own."""
+    fixed = getattr(net, "keywords", {})  # of a partial
+    if classes != 10 and "classes" not in fixed and "classes" in signature(net).parameters:
+        return net(classes=classes)
+    return net()
+
+
 def run(net, recipe, *, progress=None, verbose=True, **settings):
     """Train a network by a recipe and return the Experiment; `settings` are those of `prepare`."""
-    experiment = prepare(net, recipe, **settings)
+    experiment = prepare(net, recipe, verbose=verbose, **settings)
     experiment.fit(progress=progress, verbose=verbose)
     return experiment
 

@@ -40,7 +40,7 @@ from checks import (
     check_schedule,
     scheduler_step,
 )
-from data import find_mnist, hold_out, load_mnist, source_mark, source_of
+from data import hold_out, load_data, source_mark, source_of
 from history import History, epoch_line
 
 # --- Seed and device ---------------------------------------------------------------------------
@@ -341,6 +341,7 @@ def data_loader(
     test_transforms,
     batch_size,
     *,
+    dataset=None,
     val_size=None,
     root=None,
     source="auto",
@@ -350,19 +351,23 @@ def data_loader(
     drop_last=False,
     on_device=True,
     num_workers=0,
+    resize=True,
+    verbose=True,
 ):
-    """Return `train_loader, train, test_loader, test`: loaders and torchvision datasets of MNIST.
+    """Return `train_loader, train, test_loader, test`: loaders and their datasets.
+
+    Of MNIST, or of `dataset`: a name such as "FashionMNIST" or "EMNIST/balanced", or a pair (train,
+    test) of your own. `data.load_data` describes it, with `root`, `source`, `resize` and `verbose`.
 
     With `val_size`, for choices that must not be made on the test set: `train_loader, train,
     val_loader, val`, a stratified split of the training images in which `val` has `val_size`.
 
     Loaders yield images (batch, 1, 28, 28) and labels (batch,). The transforms are torchvision's;
-    where `batched` can translate them, a loader is its DeviceLoader on `device`, otherwise (or with
+    where `batched` has equivalents, a loader is its DeviceLoader on `device`, otherwise (or with
     `on_device=False`) a DataLoader with `num_workers`. Only training images are shuffled. `seed`
     decides the split, the order and a DeviceLoader's draws (those of a DataLoader come from torch's
-    generator, or its workers'); None draws a seed from torch's generator. `root` and `source` are
-    `find_mnist`'s; a dataset's `source` names what was found. `drop_last` leaves out the last short
-    training batch.
+    generator, or its workers'); None draws a seed from torch's generator. A dataset's `source`
+    names what was found. `drop_last` leaves out the last short training batch.
 
     Raises TypeError, ValueError, FileNotFoundError or RuntimeError before any image is read.
     """
@@ -371,34 +376,36 @@ def data_loader(
     num_workers = check_integer("num_workers", num_workers, minimum=0)
     if val_size is not None:
         val_size = check_integer("val_size", val_size, minimum=1)
-    for name, transform in (("train", train_transforms), ("test", test_transforms)):
-        if not callable(transform):
-            raise TypeError(f"expected {name}_transforms to be callable, got {transform!r}")
     if seed is None:
         seed = torch.randint(2**31, (), device="cpu").item()
     seed = check_integer("seed", seed, minimum=0)
     device = get_device(device)
-    found = find_mnist(root, source)
-    train = load_mnist(found, train=True, transform=train_transforms)
-    if val_size is None:
-        test = load_mnist(found, train=False, transform=test_transforms)
-    else:
-        train, test = hold_out(train, val_size, seed)
-        test.transform = test_transforms
+    where = {"root": root, "source": source, "resize": resize, "verbose": verbose}
+    train, test = load_data(train_transforms, test_transforms, dataset, **where)
+    if val_size is not None:
+        train, held_out = hold_out(train, val_size, seed)
+        held_out.transform, test = test.transform, held_out
+    settings = {"device": device, "on_device": on_device, "num_workers": num_workers}
+    train_loader = make_loader(
+        train, batch_size, seed, shuffle=True, drop_last=drop_last, **settings
+    )
+    return train_loader, train, make_loader(test, test_batch_size, seed, **settings), test
 
-    def loader(dataset, batch_size, **settings):
-        settings |= {"generator": torch.Generator().manual_seed(seed)}
-        if on_device:
-            try:
-                return DeviceLoader(dataset, batch_size, device=device, **settings)
-            except UnbatchableError as reason:
-                about = "images go through an ordinary DataLoader, one by one"
-                warnings.warn(f"{reason}: {about}", stacklevel=3)
-        settings |= {"num_workers": num_workers, "pin_memory": device.type == "cuda"}
-        return DataLoader(dataset, batch_size, **settings)
 
-    train_loader = loader(train, batch_size, shuffle=True, drop_last=drop_last)
-    return train_loader, train, loader(test, test_batch_size), test
+def make_loader(dataset, batch_size, seed, *, device, on_device=True, num_workers=0, **settings):
+    """Return a DeviceLoader of a dataset, or a DataLoader where there must be one, with a warning.
+
+    `settings` are `shuffle` and `drop_last`, which both loaders take.
+    """
+    settings |= {"generator": torch.Generator().manual_seed(seed)}
+    if on_device:
+        try:
+            return DeviceLoader(dataset, batch_size, device=device, **settings)
+        except UnbatchableError as reason:
+            about = "images go through an ordinary DataLoader, one by one"
+            warnings.warn(f"{reason}: {about}", stacklevel=3)
+    settings |= {"num_workers": num_workers, "pin_memory": device.type == "cuda"}
+    return DataLoader(dataset, batch_size, **settings)
 
 
 def data_statistics(train, train_loader):
