@@ -113,7 +113,7 @@ def prepare(
         train, val = hold_out(train, val_size, seed)
         val.transform = test.transform
     loader = partial(utils.make_loader, seed=seed, device=device)
-    train_loader = loader(train, batch_size, shuffle=True)
+    train_loader = recipe.beside(loader(train, batch_size, shuffle=True), seed)
     val_loader = loader(val, TEST_BATCH_SIZE) if val_size else None
     test_loader = loader(test, TEST_BATCH_SIZE) if split == "test" else None
     net = to_device(make_net(net, classes), device)

@@ -25,7 +25,8 @@ class Recipe:
     `train_transforms` and `test_transforms` are torchvision's, `optimizer` takes the network's
     parameters, `scheduler` takes the optimizer, the epochs and the steps of an epoch and returns a
     torch scheduler or None, `averaged_model` takes the network and returns an AveragedModel or
-    None, `loss_function` takes log-probabilities (N, classes) and labels (N,).
+    None, `loss_function` takes log-probabilities (N, classes) and labels (N,). `beside` takes the
+    loader of the training images and the seed and returns the loader to train on.
     """
 
     train_transforms: Callable
@@ -34,6 +35,7 @@ class Recipe:
     scheduler: Callable = lambda optimizer, epochs, steps: None
     averaged_model: Callable = lambda net: None
     loss_function: Callable = F.cross_entropy
+    beside: Callable = lambda loader, seed: loader
     batch_size: int = 128
     epochs: int = 15
 
@@ -187,7 +189,14 @@ def small():
     return replace(best(), **muon(kernels_lr=0.02, others_lr=0.2))
 
 
+def hands():
+    """`best` with generated digits, and images of no digit, beside each batch: for 11 classes."""
+    from photo.training import with_generated  # here, because no other recipe needs SciPy
+
+    return replace(best(), beside=with_generated)
+
+
 RECIPES = {
     recipe.__name__: recipe
-    for recipe in (baseline, rotation, plateau, best, tuned_plateau, quick, small)
+    for recipe in (baseline, rotation, plateau, best, tuned_plateau, quick, small, hands)
 }

@@ -1,0 +1,78 @@
+"""Training images beside MNIST's: generated digits, MNIST's own restyled, and what is no digit.
+
+    python benchmarks/seeds.py --net net5 --classes 11 --recipe hands --seeds 1-5
+
+The 11th class is `negatives.NO_DIGIT`. A run's seed decides the generated images, too.
+"""
+
+import copy
+from itertools import chain, repeat
+
+import numpy as np
+import torch
+
+from batched import DeviceLoader
+from photo.hands import digits, restyled_digits
+from photo.negatives import NO_DIGIT, negatives
+
+BESIDE = 20, 8, 12  # generated digits, restyled ones and negatives beside each batch of 128
+POOL = 60_000, 20_000, 36_000  # of each, made once for a run: an image is seen a few times
+HELD_OUT = 1_000_001  # a seed that no run has
+
+
+class BesideLoader:
+    """The batches of a loader, each with a batch of every other loader appended.
+
+    As long as the first loader; the others start again when they end.
+    """
+
+    def __init__(self, loader, *others):
+        self.loader = [loader, *others]  # the name under which checkpoints look for generators
+
+    @property
+    def dataset(self):
+        """The dataset of the first loader."""
+        return self.loader[0].dataset
+
+    @property
+    def batch_size(self):
+        """The number of images in a full batch."""
+        return sum(loader.batch_size for loader in self.loader)
+
+    def __len__(self):
+        return len(self.loader[0])
+
+    def __iter__(self):
+        first, *others = self.loader
+        endless = [chain.from_iterable(repeat(other)) for other in others]
+        for batches in zip(first, *endless, strict=False):
+            yield tuple(map(torch.cat, zip(*batches, strict=True)))
+
+
+def with_generated(loader, seed, beside=BESIDE, pool=POOL):
+    """Return a BesideLoader: a DeviceLoader of MNIST's images with generated ones beside them.
+
+    They get the same transform. `beside` and `pool` hold the numbers of generated digits, restyled
+    digits and negatives: in a batch, and in all.
+    """
+    images, labels = loader.dataset.data.cpu().numpy(), loader.dataset.targets.cpu().numpy()
+    sets = (
+        digits(pool[0], seed),
+        restyled_digits(pool[1], seed, images, labels),
+        (negatives(pool[2], seed, images), np.full(pool[2], NO_DIGIT)),
+    )
+    others = []
+    for k, (images, labels) in enumerate(sets):
+        dataset = copy.copy(loader.dataset)
+        dataset.data, dataset.targets = torch.from_numpy(images), torch.from_numpy(labels)
+        others.append(
+            DeviceLoader(
+                dataset,
+                beside[k],
+                shuffle=True,
+                drop_last=True,
+                device=loader.device,
+                generator=torch.Generator().manual_seed(seed + (k + 1) * HELD_OUT),
+            )
+        )
+    return BesideLoader(loader, *others)
