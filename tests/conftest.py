@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from browser import open_browser
+from paper import LAPTOP, PAGE
 
 import utils
 from recipes import normalised
@@ -77,3 +79,48 @@ def processes():
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "torchvision", "utils", "model", "recipes"])
     return context
+
+
+@pytest.fixture(scope="module")
+def context_of():
+    """Return the browser context with these options; all tests of a file share it.
+
+    They skip where no browser is installed.
+    """
+    try:
+        with open_browser() as browser:
+            contexts = {}
+
+            def context_of(options):
+                key = repr(options)
+                if key not in contexts:
+                    contexts[key] = browser.new_context(**options)
+                return contexts[key]
+
+            yield context_of
+    except (FileNotFoundError, ModuleNotFoundError) as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def open_page(context_of):
+    """Open the page, `open_page(hash="", **LAPTOP)`; afterwards, nothing may have gone wrong."""
+    pages, complaints = [], []
+
+    def asked(request):
+        if not request.url.startswith(PAGE):
+            complaints.append(request.url)
+
+    def opened(hash="", **options):
+        page = context_of(options or LAPTOP).new_page()  # with a session storage of its own
+        pages.append(page)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", asked)
+        page.goto(PAGE + hash)
+        return page
+
+    yield opened
+    for page in pages:
+        page.close()
+    assert not complaints

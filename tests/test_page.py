@@ -6,13 +6,13 @@ import json
 import re
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import make_demo
 import numpy as np
 import pytest
 import torch
-from browser import open_browser, settle
+from browser import settle
+from paper import EVERY_DIGIT, LAPTOP, PHONE, answer, draw, draw_by_touch, put, units, written
 from PIL import Image
 from torch import nn
 
@@ -20,42 +20,6 @@ import predict
 from data import find_mnist, load_mnist
 from layers import trace
 from mnist_format import MEAN, STD
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-HANDWRITING = json.loads((Path(__file__).parent / "handwriting.json").read_text())
-LAPTOP = {"viewport": {"width": 1280, "height": 800}}
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """An installed browser; the tests skip where there is none."""
-    try:
-        with open_browser() as browser:
-            yield browser
-    except (FileNotFoundError, ModuleNotFoundError) as reason:
-        pytest.skip(str(reason))
-
-
-@pytest.fixture
-def open_page(browser):
-    """Open the page, `open_page(hash="", **LAPTOP)`; afterwards, nothing may have gone wrong."""
-    contexts, complaints = [], []
-
-    def opened(hash="", **options):
-        contexts.append(browser.new_context(**(options or LAPTOP)))
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: complaints.append(request.url))
-        page.goto(make_demo.PAGE.as_uri() + hash)
-        complaints.remove(make_demo.PAGE.as_uri())
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not complaints
 
 
 @pytest.fixture(scope="module")
@@ -71,67 +35,6 @@ def normalise(images):
 
 def encoded(images):
     return base64.b64encode(images.numpy().tobytes()).decode()
-
-
-def written(hand, digit):
-    """Return a digit's strokes: points (x, y) in per cent of the paper, smooth between knots."""
-    strokes = []
-    for text in HANDWRITING[hand][digit].split(";"):
-        knots = np.array([[float(n) for n in knot.split(",")] for knot in text.split()])
-        padded = np.concatenate([knots[:1], knots, knots[-1:]])
-        stroke = [knots[0]]
-        for before, start, end, after in zip(
-            *(padded[n : n - 3 or None] for n in range(4)), strict=True
-        ):
-            for t in (1 / 2, 1):  # Catmull and Rom's cubic
-                stroke.append(
-                    start
-                    + t / 2 * (end - before)
-                    + t**2 / 2 * (2 * before - 5 * start + 4 * end - after)
-                    + t**3 / 2 * (3 * start - before - 3 * end + after)
-                )
-        strokes.append(np.array(stroke))
-    return strokes
-
-
-EVERY_DIGIT = [(hand, digit) for hand in HANDWRITING for digit in range(10)]
-
-
-def draw(page, strokes):
-    """Draw strokes with the mouse."""
-    box = page.locator("#drawing").bounding_box()
-    for stroke in strokes:
-        points = np.array([box["x"], box["y"]]) + stroke / 100 * box["width"]
-        page.mouse.move(*points[0])
-        page.mouse.down()
-        for point in points[1:]:
-            page.mouse.move(*point)
-        page.mouse.up()
-    settle(page)
-
-
-def draw_by_touch(page, strokes):
-    """Draw strokes with a finger."""
-    session = page.context.new_cdp_session(page)
-    box = page.locator("#drawing").bounding_box()
-
-    def touch(kind, points):
-        points = [{"x": x, "y": y} for x, y in points]
-        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-
-    for stroke in strokes:
-        points = np.array([box["x"], box["y"]]) + stroke / 100 * box["width"]
-        touch("touchStart", points[:1].tolist())
-        for point in points[1:].tolist():
-            touch("touchMove", [point])
-        touch("touchEnd", [])
-    settle(page)
-
-
-def answer(page):
-    """Return what the page reads, and the probabilities that it shows as bars."""
-    settle(page)
-    return page.inner_text("#first"), page.locator("#bars output").all_inner_texts()
 
 
 # --- The file ------------------------------------------------------------------------------------
@@ -159,7 +62,7 @@ def test_the_examples_are_test_images_and_some_are_misread(real_root):
 # --- The same numbers as torch -------------------------------------------------------------------
 
 
-def test_log_probabilities_of_1000_digits(open_page, sample):
+def test_log_probabilities_of_200_digits(open_page, sample):
     page = open_page()
     for number, net in enumerate(make_demo.trained_nets()):
         ours = page.evaluate(
@@ -171,11 +74,11 @@ def test_log_probabilities_of_1000_digits(open_page, sample):
                 }
                 return read;
             }""",
-            [number, encoded(sample)],
+            [number, encoded(sample[:200])],
         )
         with torch.no_grad():
-            theirs = net(normalise(sample))
-        assert len(ours) == 1000
+            theirs = net(normalise(sample[:200]))
+        assert len(ours) == 200
         torch.testing.assert_close(torch.tensor(ours), theirs, rtol=0, atol=1e-4)
 
 
@@ -184,7 +87,7 @@ def keep(outputs, module, inputs, output):
     outputs.append(output)
 
 
-def test_every_feature_map_of_20_digits(open_page, sample):
+def test_every_feature_map_of_5_digits(open_page, sample):
     page = open_page()
     for number, net in enumerate(make_demo.trained_nets()):
         theirs = []
@@ -193,8 +96,8 @@ def test_every_feature_map_of_20_digits(open_page, sample):
             if not any(module.children()) and not isinstance(module, silent):
                 module.register_forward_hook(partial(keep, theirs))
         with torch.no_grad():
-            net(normalise(sample[:20]))
-        for digit in range(20):
+            net(normalise(sample[:5]))
+        for digit in range(5):
             sizes, text = page.evaluate(
                 """([number, text]) => {
                     const outputs = forward(networks[number], inputOf(decodeBytes(text)));
@@ -243,7 +146,7 @@ def test_what_a_pixel_sees(open_page):
 # --- The same image as predict.py ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])  # 25 drawings each
+@pytest.mark.parametrize("scheme", ["light", "dark"])  # 13 drawings each
 def test_the_28x28_image_of_drawn_strokes(open_page, scheme):
     page = open_page(**LAPTOP, color_scheme=scheme)
     drawings = [written(hand, digit) for hand, digit in EVERY_DIGIT]
@@ -252,19 +155,11 @@ def test_the_28x28_image_of_drawn_strokes(open_page, scheme):
         form = np.diag(generator.uniform(0.5, 1.1, 2)) + np.diag(generator.uniform(-0.2, 0.2, 1), 1)
         place = generator.uniform(45, 55, 2)
         drawings.append([(stroke - 50) @ form + place for stroke in written(hand, digit)])
-    drawings = drawings[scheme == "dark" :: 2]
+    drawings = drawings[scheme == "dark" :: 4]
     differences = []
     for strokes in drawings:
-        units = [np.rint(stroke * 2.52).clip(0, 252).astype(int).tolist() for stroke in strokes]
-        seen, url = page.evaluate(
-            """(strokes) => {
-                drawing.strokes = strokes;
-                redraw();
-                frame();
-                return [Array.from(current.pixels), byId("drawing").toDataURL()];
-            }""",
-            units,
-        )
+        put(page, strokes)
+        seen, url = page.evaluate("[Array.from(current.pixels), byId('drawing').toDataURL()]")
         image = Image.open(io.BytesIO(base64.b64decode(url.split(",")[1])))
         expected = predict.to_mnist(image).int()
         differences.append((torch.tensor(seen).view(28, 28) - expected).abs().max().item())
@@ -274,25 +169,36 @@ def test_the_28x28_image_of_drawn_strokes(open_page, scheme):
 # --- By hand -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("drawn", "options"), [(draw, LAPTOP), (draw_by_touch, PHONE)], ids=["mouse", "touch"]
-)
-def test_30_drawn_digits(open_page, drawn, options):
-    page = open_page(**options)
+def test_30_written_digits(open_page):
+    page = open_page()
     read = []
     for hand, digit in EVERY_DIGIT:
-        page.evaluate("byId('clear').click()")
-        drawn(page, written(hand, digit))
+        put(page, written(hand, digit))
         read.append((hand, digit, answer(page)[0]))
     wrong = [(hand, digit, first) for hand, digit, first in read if first != str(digit)]
     assert len(wrong) <= 2, wrong
+
+
+@pytest.mark.parametrize(
+    ("drawn", "options"), [(draw, LAPTOP), (draw_by_touch, PHONE)], ids=["mouse", "touch"]
+)
+def test_what_the_hand_draws_is_what_is_read(open_page, drawn, options):
+    page = open_page(**options)
+    drawn(page, written("round", 5))
+    assert answer(page)[0] == "5"
+    strokes = page.evaluate("drawing.strokes")
+    assert len(strokes) == len(written("round", 5))
+    for ours, theirs in zip(strokes, units(written("round", 5)), strict=True):
+        distance = np.abs(np.array(ours)[:, None] - np.array(theirs)).max(axis=2)
+        assert distance.min(axis=0).max() <= 2  # every point was passed
+        assert distance.min(axis=1).max() <= 30  # and nothing far from them
 
 
 def test_an_empty_paper_has_no_answer(open_page):
     page = open_page()
     assert page.inner_text("#prompt") == "draw a digit"
     assert answer(page) == ("", [""] * 10)
-    draw(page, written("round", 3))
+    put(page, written("round", 3))
     assert not page.is_visible("#prompt")
     first, shares = answer(page)
     assert first == "3"
@@ -326,8 +232,7 @@ def test_undo_goes_back_a_stroke_at_a_time(open_page):
 def test_a_link_carries_everything(open_page):
     page = open_page()
     page.click("#examples button:nth-child(3)")
-    draw(page, [np.array([[10, 10], [20, 15], [90, 80]])])
-    draw(page, written("round", 1))
+    draw(page, [np.array([[10, 10], [20, 15], [90, 80]]), np.array([[50, 20], [50, 80]])])
     page.click("#nets label:nth-of-type(2)")
     page.locator("#right").fill("-3")
     page.locator("#degrees").fill("12")
@@ -347,32 +252,34 @@ def test_a_link_carries_everything(open_page):
     assert len(page.evaluate("drawing.strokes")) == 2
 
 
-@pytest.mark.parametrize(
-    "hash",
-    [
-        "#strokes=%%%",
-        "#strokes=AAU",
-        "#strokes=__________",
-        "#example=99",
-        "#example=-1",
-        "#example=1.5",
-        "#example=constructor",
-        "#net=Net9&right=1e9&degrees=NaN",
-        "#off=99.99_0.0_x",
-        "#strokes",
-        "#&&==",
-    ],
-)
-def test_a_damaged_link_does_no_harm(open_page, hash):
-    page = open_page(hash)
-    page.click("#clear") if page.is_enabled("#clear") else None
-    draw(page, written("round", 0))
+DAMAGED = """
+    strokes=%%% strokes=AAU strokes=__________ strokes picture=%%% picture=____ picture=gICAgAE
+    example= example=%20 example=0x1 example=1e0 example=99 example=-1 example=1.5
+    example=constructor net=Net9&right=1e9&degrees=NaN&down= off=99.99_0.0_x &&==
+"""
+
+
+def test_what_makes_no_sense_in_a_link_is_left_out(open_page):
+    page = open_page("#example=")
+    for hash in ("#example=", *("#" + hash for hash in DAMAGED.split())):
+        state = page.evaluate(
+            """(hash) => {
+                show(hash);
+                frame();
+                const { example, picture, choices, off } = drawing;
+                return [example, picture, choices, off.size];
+            }""",
+            hash,
+        )
+        choices = {"net": 0, "right": 0, "down": 0, "degrees": 0}
+        assert state == [None, None, choices, 0], hash
+    put(page, written("round", 0))
     assert answer(page)[0] == "0"
 
 
 def test_a_channel_that_is_switched_off(open_page):
     page = open_page()
-    draw(page, written("round", 2))
+    put(page, written("round", 2))
     before = answer(page)
     first = page.locator(".map[data-column='1']")
     page.click("#clicks label:nth-of-type(2)")
@@ -464,7 +371,7 @@ def test_the_columns_are_the_tracer_s(open_page):
 
 def test_pointing_at_a_map_marks_what_it_sees(open_page):
     page = open_page()
-    draw(page, written("round", 5))
+    put(page, written("round", 5))
     page.locator(".map[data-column='5'][data-channel='3']").hover()
     assert page.locator("#kernels .kernel").count() == 6  # the channels of the layer before
     assert page.locator(".map.source").count() == 6
@@ -556,12 +463,12 @@ def test_nothing_overflows(open_page, options, scheme):
             width,
         )
         assert not outside
-        draw(page, written("round", 8))
+        put(page, written("round", 8))
 
 
 def test_sections_do_not_cover_one_another(open_page):
     page = open_page()
-    draw(page, written("round", 8))
+    put(page, written("round", 8))
     boxes = [page.locator(name).bounding_box() for name in ("#hand", "#layers", "#answer")]
     for left, right in pairwise(boxes):
         assert left["x"] + left["width"] <= right["x"]

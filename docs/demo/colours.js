@@ -16,8 +16,7 @@ const THEMES = {
 const RED = [178, 24, 43], WHITE = [255, 255, 255], BLUE = [33, 102, 172];
 
 function isDark() {
-  const chosen = document.documentElement.dataset.theme;
-  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  return document.documentElement.dataset.theme === "dark";
 }
 
 function theme() {

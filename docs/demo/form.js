@@ -22,8 +22,13 @@ function inkSegment(ink, from, to) {
   }
 }
 
-function inkOf(strokes) {
-  const ink = new Uint8Array(PAPER * PAPER);
+// The ink of strokes, and of a picture: UNITS x UNITS bytes, 1 where it has ink.
+function inkOf(strokes, picture = null) {
+  const ink = new Uint8Array(PAPER * PAPER), step = PAPER / UNITS;
+  for (let index = 0; picture && index < ink.length; index++) {
+    const y = Math.floor(index / PAPER / step), x = Math.floor((index % PAPER) / step);
+    ink[index] = picture[y * UNITS + x];
+  }
   for (const stroke of strokes) {
     stroke.forEach((point, index) => inkSegment(ink, stroke[Math.max(index - 1, 0)], point));
   }
@@ -34,7 +39,7 @@ function inkOf(strokes) {
 // the maximum, put the centre of mass at 14, 14. Returns the pixels and `place`: the image's point
 // (x, y) shows the paper at (left + x * scale, top + y * scale). Null where there is no ink.
 function mnistForm(ink) {
-  const { top, left, width, height } = boxOf(ink);
+  const { top, left, width, height } = boxOf(ink, PAPER);
   if (width <= 0) return null;
   const longest = Math.max(width, height);
   const columns = resampling(Math.max(1, nearest((BOX * width) / longest)), width);
@@ -66,12 +71,12 @@ function mnistForm(ink) {
   return { pixels, place: { left: left - cornerX * scale, top: top - cornerY * scale, scale } };
 }
 
-// The smallest box with all the ink; width and height are not positive where there is none.
-function boxOf(ink) {
-  let top = PAPER, bottom = -1, left = PAPER, right = -1;
-  for (let y = 0; y < PAPER; y++) {
-    for (let x = 0; x < PAPER; x++) {
-      if (!ink[y * PAPER + x]) continue;
+// The smallest box with all the ink, side x side; width and height are not positive without any.
+function boxOf(ink, side) {
+  let top = side, bottom = -1, left = side, right = -1;
+  for (let y = 0; y < side; y++) {
+    for (let x = 0; x < side; x++) {
+      if (!ink[y * side + x]) continue;
       if (y < top) top = y;
       if (y > bottom) bottom = y;
       if (x < left) left = x;

@@ -4,17 +4,18 @@ const byId = (id) => document.getElementById(id);
 const networks = DATA.networks.map(decodeNetwork);
 const examples = DATA.examples.map(({ label, pixels }) => ({ label, pixels: decodeBytes(pixels) }));
 const ranges = networks.map((network) => rangesOf(network, examples.map(({ pixels }) => pixels)));
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 
 let ink = inkOf([]);
 let maps = []; // elements: [column][channel]
 let current = null; // what the last frame computed: {pixels, place, input, outputs, shares}
 let pointed = null; // the pixel that is pointed at: {column, channel, y, x}
-let penDown = null; // the id of the pointer that draws
 let requested = false;
 let curveTimer = 0;
 let slideTimer = 0;
+let noticeTimer = 0;
+let reading = null; // the image that is being read
 const times = [];
-const keyboardPen = { point: [126, 126], down: false };
 
 const network = () => networks[drawing.choices.net];
 
@@ -31,6 +32,7 @@ function frame() {
   const began = performance.now();
   paintDrawing();
   current = compute();
+  if (!current) closeInside();
   paintAll();
   times.push(performance.now() - began);
   if (times.length > 30) times.shift();
@@ -75,7 +77,7 @@ function paintDrawing() {
   }
   paint(byId("drawing"), levels, inkPalette(theme()));
   byId("undo").disabled = !drawing.past.length;
-  byId("clear").disabled = drawing.example === null && !drawing.strokes.length;
+  byId("clear").disabled = isEmpty(drawing);
   [...byId("examples").children].forEach((button, number) => {
     button.setAttribute("aria-pressed", number === drawing.example);
   });
@@ -83,7 +85,7 @@ function paintDrawing() {
 
 function paintAll() {
   const empty = !current;
-  byId("prompt").hidden = !empty || penDown !== null;
+  byId("prompt").hidden = !empty || pen.owner !== null;
   byId("network").classList.toggle("blank", empty);
   paint(byId("seen"), current ? current.pixels : new Uint8Array(SIDE * SIDE), inkPalette(theme()));
   if (current) {
@@ -111,7 +113,7 @@ function planCurve() {
   clearTimeout(curveTimer);
   if (!current) {
     byId("shifts-caption").textContent = "How a shift changes the answer";
-    byId("spoken").textContent = "";
+    say("spoken", "");
     paintCurves(byId("shifts").querySelector("svg"), [], drawing.choices.right);
     return;
   }
@@ -132,330 +134,17 @@ function planCurve() {
       byId("shifts-caption").textContent =
         `Probability of ${digit} in per cent, as the digit shifts sideways by pixels`;
       paintCurves(byId("shifts").querySelector("svg"), curves, right);
-      byId("spoken").textContent = `Read as ${byId("guess").innerText}`;
+      say("spoken", `Read as ${byId("guess").innerText}`);
     }
   };
   curveTimer = setTimeout(work, 120);
 }
 
-// --- Pointing at a map ---------------------------------------------------------------------------
-
-function pointAt(place) {
-  pointed = place;
-  paintProbe();
-}
-
-function paintProbe() {
-  for (const map of document.querySelectorAll(".probed, .source")) {
-    map.classList.remove("probed", "source");
-  }
-  byId("wires").replaceChildren();
-  byId("kernels").replaceChildren();
-  byId("field").setAttribute("points", "");
-  byId("seen-field").setAttribute("points", "");
-  if (!current || !pointed) {
-    byId("probe-text").innerHTML = current
-      ? `<b>Point at a map</b> to see which part of your digit a pixel depends on (RF: receptive
-        field) and the kernels that made it. <b>Click it</b> to see the sum.`
-      : `<b>Draw a digit,</b> or take an example below the paper. Each column is a layer, each
-        square one of its feature maps. RF: receptive field, the side of what a pixel sees.`;
-    return;
-  }
-  const pixel = probe(network(), current.outputs, current.input, pointed, drawing.off);
-  paintField(pixel);
-  paintSources(pixel);
-  paintKernels(pixel);
-  byId("probe-text").innerHTML =
-    `<b>Layer ${pointed.column + 1}, map ${pointed.channel + 1}</b>: ${pixel.title}.<br>` +
-    `Pixel in row ${pointed.y + 1}, column ${pointed.x + 1}: <b>${signed(pixel.value)}</b>; ` +
-    `sees ${pixel.sees.side}×${pixel.sees.side} pixels.` +
-    (pixel.parts[0].weights ? "<br>Kernels: red negative, white zero, blue positive." : "");
-}
-
-function paintField({ sees }) {
-  const corners = cornersOf(sees);
-  const { left, top, scale } = current.form.place;
-  const drawn = corners.map((corner) => {
-    const [x, y] = unmoved(corner, drawing.choices);
-    return [left + x * scale, top + y * scale].map((value) => (value * UNITS) / PAPER);
-  });
-  byId("seen-field").setAttribute("points", pointsOf(corners));
-  byId("field").setAttribute("points", pointsOf(drawn));
-}
-
-function markMap(map, name, x, y, side, size) {
-  map.classList.add(name);
-  map.style.setProperty("--x", x / size);
-  map.style.setProperty("--y", y / size);
-  map.style.setProperty("--w", side / size);
-}
-
-// Marks the pixel, and its windows in the maps before, with a wire to each.
-function paintSources({ parts, kernel, source, size }) {
-  const map = maps[pointed.column][pointed.channel];
-  markMap(map, "probed", pointed.x, pointed.y, 1, size);
-  if (!pointed.column) return;
-  const box = byId("layers").getBoundingClientRect(), end = map.getBoundingClientRect();
-  const largest = Math.max(...parts.map(({ sum }) => Math.abs(sum ?? 1)), 1e-12);
-  for (const { from, sum } of parts) {
-    const other = maps[pointed.column - 1][from];
-    markMap(other, "source", source.x, source.y, kernel, source.size);
-    const begin = other.getBoundingClientRect();
-    const [x1, y1] = [begin.right - box.left, (begin.top + begin.bottom) / 2 - box.top];
-    const [x2, y2] = [end.left - box.left, (end.top + end.bottom) / 2 - box.top];
-    const middle = (x1 + x2) / 2;
-    const wire = document.createElementNS("http://www.w3.org/2000/svg", "path");
-    wire.setAttribute("d", `M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}`);
-    wire.style.stroke = css((sum ?? 1) < 0 ? RED : BLUE);
-    wire.style.strokeWidth = 0.5 + (3 * Math.abs(sum ?? 1)) / largest;
-    byId("wires").append(wire);
-  }
-}
-
-function paintKernels({ parts, kernel }) {
-  const largest = largestWeight(parts);
-  for (const { from, weights } of parts) {
-    if (!weights) continue;
-    const cells = Array.from(weights, (weight) => {
-      const cell = element("i");
-      cell.style.background = signColour(weight / largest);
-      return cell;
-    });
-    const title = `kernel for map ${from + 1}`;
-    const square = element("div", { class: "kernel", role: "img", title }, ...cells);
-    square.style.setProperty("--side", kernel);
-    byId("kernels").append(square);
-  }
-}
-
-// --- Looking inside a map ------------------------------------------------------------------------
-
-function lookInside(place) {
-  if (!current) return;
-  pointAt(place);
-  const size = network().layers[network().columns[place.column].last].size;
-  Object.assign(byId("inside-map"), { width: size, height: size });
-  byId("inside").showModal();
-  byId("inside-map").focus();
-  paintDialog();
-}
-
-function paintDialog() {
-  if (!current) return;
-  const { column, channel } = pointed;
-  const { last } = network().columns[column];
-  const range = ranges[drawing.choices.net][column][channel];
-  const levels = mapLevels(current.outputs[last], channel, range);
-  paint(byId("inside-map"), levels, rampPalette(theme()));
-  paint(byId("inside-sees").querySelector("canvas"), current.pixels, inkPalette(theme()));
-  byId("channel-on").checked = !drawing.off.has(`${last}:${channel}`);
-  byId("channel-on").disabled = column === network().columns.length - 1;
-  const pixel = probe(network(), current.outputs, current.input, pointed, drawing.off);
-  paintInside(byId("inside"), network(), pixel, pointed, column === 0);
-}
-
-function movePixel(dx, dy) {
-  const { size } = network().layers[network().columns[pointed.column].last];
-  const within = (value) => Math.max(0, Math.min(size - 1, value));
-  pointed = { ...pointed, x: within(pointed.x + dx), y: within(pointed.y + dy) };
-  paintProbe();
-  paintDialog();
-}
-
-function slide(on) {
-  clearInterval(slideTimer);
-  byId("slide").setAttribute("aria-pressed", on);
-  byId("slide").textContent = on ? "Stop" : "Slide";
-  if (!on) return;
-  slideTimer = setInterval(() => {
-    const { size } = network().layers[network().columns[pointed.column].last];
-    const next = (pointed.y * size + pointed.x + 1) % (size * size);
-    pointed = { ...pointed, x: next % size, y: Math.floor(next / size) };
-    paintProbe();
-    paintDialog();
-  }, 150);
-}
-
-function switchChannel({ column, channel }) {
-  const key = `${network().columns[column].last}:${channel}`;
-  if (!switchesOf(network()).includes(key)) return;
-  drawing.off.delete(key) || drawing.off.add(key);
-  paintSwitches();
-  refresh();
-}
-
-function paintSwitches() {
-  network().columns.forEach(({ last }, column) => {
-    maps[column].forEach((map, channel) => {
-      const off = drawing.off.has(`${last}:${channel}`);
-      map.classList.toggle("off", off);
-      map.setAttribute("aria-selected", !off);
-    });
-  });
-  byId("all-on").disabled = !drawing.off.size;
-}
-
 // --- Controls ------------------------------------------------------------------------------------
 
-function pointOf(event) {
-  const box = byId("drawing").getBoundingClientRect();
-  const along = (value, begin, length) =>
-    Math.max(0, Math.min(UNITS, Math.round(((value - begin) / length) * UNITS)));
-  return [along(event.clientX, box.left, box.width), along(event.clientY, box.top, box.height)];
-}
-
-function begin(point) {
-  beginStroke(point);
-  inkSegment(ink, point, point);
-  refresh();
-}
-
-function extend(point) {
-  const before = drawing.strokes.at(-1).at(-1);
-  if (extendStroke(point)) inkSegment(ink, before, point);
-  refresh();
-}
-
-function redraw() {
-  ink = inkOf(drawing.strokes);
-  refresh();
-}
-
-function listenToPen() {
-  const canvas = byId("drawing");
-  canvas.addEventListener("pointerdown", (event) => {
-    if (penDown !== null || event.button > 0) return;
-    event.preventDefault();
-    canvas.focus({ preventScroll: true, focusVisible: false });
-    canvas.setPointerCapture(event.pointerId);
-    penDown = event.pointerId;
-    keyboardPen.down = false;
-    begin(pointOf(event));
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    if (event.pointerId !== penDown) return;
-    const events = event.getCoalescedEvents?.() ?? [];
-    for (const each of events.length ? events : [event]) extend(pointOf(each));
-  });
-  for (const name of ["pointerup", "pointercancel"]) {
-    canvas.addEventListener(name, (event) => {
-      if (event.pointerId === penDown) penDown = null;
-    });
-  }
-  canvas.addEventListener("keydown", (event) => {
-    const step = ARROWS[event.key];
-    if (step) {
-      const [x, y] = keyboardPen.point.map((value, axis) =>
-        Math.max(0, Math.min(UNITS, value + 6 * step[axis])),
-      );
-      keyboardPen.point = [x, y];
-      if (keyboardPen.down) extend([x, y]);
-    } else if (event.key === " ") {
-      keyboardPen.down = !keyboardPen.down;
-      if (keyboardPen.down) begin(keyboardPen.point);
-    } else {
-      return;
-    }
-    event.preventDefault();
-    byId("cursor").setAttribute("cx", keyboardPen.point[0]);
-    byId("cursor").setAttribute("cy", keyboardPen.point[1]);
-  });
-}
-
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-
-function placeOf(map, event) {
-  const column = Number(map.dataset.column), channel = Number(map.dataset.channel);
-  const { size } = network().layers[network().columns[column].last];
-  if (!event) return { column, channel, x: size >> 1, y: size >> 1 };
-  const box = map.getBoundingClientRect();
-  const along = (share) => Math.max(0, Math.min(size - 1, Math.floor(share * size)));
-  return {
-    column,
-    channel,
-    x: along((event.clientX - box.left) / box.width),
-    y: along((event.clientY - box.top) / box.height),
-  };
-}
-
-function listenToMaps() {
-  const grid = byId("network");
-  const mapOf = (event) => event.target.closest(".map");
-  const clicked = (place) => {
-    const choice = document.querySelector("[name=click]:checked").value;
-    if (choice === "switch") switchChannel(place);
-    else lookInside(place);
-  };
-  grid.addEventListener("pointermove", (event) => {
-    if (mapOf(event)) pointAt(placeOf(mapOf(event), event));
-  });
-  grid.addEventListener("pointerleave", () => {
-    if (!byId("inside").open) pointAt(null);
-  });
-  grid.addEventListener("click", (event) => {
-    if (mapOf(event)) clicked(placeOf(mapOf(event), event));
-  });
-  grid.addEventListener("focusin", (event) => {
-    if (event.target.matches(":focus-visible")) pointAt(placeOf(event.target));
-  });
-  grid.addEventListener("keydown", (event) => {
-    const { column, channel } = placeOf(event.target);
-    const step = ARROWS[event.key];
-    if (step) {
-      const next = maps[Math.max(0, Math.min(maps.length - 1, column + step[0]))];
-      focusMap(next[Math.max(0, Math.min(next.length - 1, channel + step[1]))]);
-    } else if (event.key === "Enter") {
-      lookInside(placeOf(event.target));
-    } else if (event.key === " ") {
-      switchChannel({ column, channel });
-    } else {
-      return;
-    }
-    event.preventDefault();
-  });
-}
-
-// One map at a time is reached by Tab; the arrow keys go on from there.
-function focusMap(map) {
-  for (const other of maps.flat()) other.tabIndex = other === map ? 0 : -1;
-  map.focus();
-}
-
-function listenToDialog() {
-  const canvas = byId("inside-map");
-  const toPixel = (event) => {
-    const { size } = network().layers[network().columns[pointed.column].last];
-    const box = canvas.getBoundingClientRect();
-    const x = Math.floor(((event.clientX - box.left) / box.width) * size);
-    const y = Math.floor(((event.clientY - box.top) / box.height) * size);
-    movePixel(x - pointed.x, y - pointed.y);
-  };
-  canvas.addEventListener("pointermove", (event) => {
-    if (byId("slide").getAttribute("aria-pressed") === "false") toPixel(event);
-  });
-  canvas.addEventListener("pointerdown", toPixel);
-  canvas.addEventListener("keydown", (event) => {
-    const step = ARROWS[event.key];
-    if (!step) return;
-    event.preventDefault();
-    movePixel(...step);
-  });
-  byId("slide").addEventListener("click", (event) => {
-    slide(event.target.getAttribute("aria-pressed") === "false");
-  });
-  byId("channel-on").addEventListener("change", () => switchChannel(pointed));
-  byId("inside").addEventListener("close", () => {
-    slide(false);
-    focusMap(maps[pointed.column][pointed.channel]);
-  });
-  byId("inside").addEventListener("click", (event) => {
-    if (event.target === byId("inside")) byId("inside").close(); // the backdrop
-  });
-}
-
 function listenToControls() {
-  byId("undo").addEventListener("click", () => { undo(); redraw(); });
-  byId("clear").addEventListener("click", () => { start(); redraw(); });
+  byId("undo").addEventListener("click", () => change(undo));
+  byId("clear").addEventListener("click", () => change(start));
   byId("share").addEventListener("click", share);
   byId("all-on").addEventListener("click", () => {
     drawing.off.clear();
@@ -474,17 +163,60 @@ function listenToControls() {
     drawing.off.clear();
     showNetwork();
   });
-  byId("theme").addEventListener("click", () => {
-    document.documentElement.dataset.theme = isDark() ? "light" : "dark";
-    paintTheme();
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paintTheme);
-  addEventListener("hashchange", open);
+  byId("theme").addEventListener("click", () => paintTheme(!isDark()));
+  prefersDark.addEventListener("change", () => paintTheme(prefersDark.matches));
+  addEventListener("hashchange", () => show(location.hash));
   addEventListener("keydown", (event) => {
-    if (event.key !== "z" || !(event.ctrlKey || event.metaKey) || !drawing.past.length) return;
-    undo();
-    redraw();
+    if (letterOf(event) !== "z" || event.altKey || event.shiftKey) return;
+    if (!(event.ctrlKey || event.metaKey) || !drawing.past.length) return;
+    event.preventDefault();
+    change(undo);
   });
+  for (const name of ["pagehide", "visibilitychange"]) addEventListener(name, keepDrawing);
+}
+
+// The Latin letter of a key: what it writes or, on a layout of other letters, what it would write
+// on a Latin one.
+function letterOf({ key = "", code = "" }) {
+  return (/^[a-z]$/i.test(key) ? key : code.replace("Key", "")).toLowerCase();
+}
+
+// Images come by drop, paste or the file dialog.
+function listenToImages() {
+  const isFile = (event) => event.dataTransfer.types.includes("Files");
+  const mark = (on) => document.body.classList.toggle("dropping", on);
+  addEventListener("dragover", (event) => {
+    if (!isFile(event)) return;
+    event.preventDefault();
+    mark(true);
+  });
+  addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) mark(false); // out of the window
+  });
+  addEventListener("drop", (event) => {
+    mark(false);
+    if (!isFile(event)) return;
+    event.preventDefault();
+    drawImage(event.dataTransfer.files[0]);
+  });
+  addEventListener("paste", (event) => drawImage(event.clipboardData?.files[0]));
+  byId("open").addEventListener("click", () => {
+    const input = element("input", { type: "file", accept: "image/*" });
+    input.addEventListener("change", () => drawImage(input.files[0]));
+    input.click();
+  });
+}
+
+// Draws the image of a file, unless another one comes meanwhile.
+async function drawImage(file) {
+  if (!file) return;
+  reading = file;
+  try {
+    const picture = await readImage(file);
+    if (reading === file) change(() => start({ picture }));
+  } catch (error) {
+    notify(error.message);
+  }
 }
 
 async function share() {
@@ -498,8 +230,14 @@ async function share() {
 }
 
 function notify(text) {
+  clearTimeout(noticeTimer);
   byId("notice").textContent = text;
-  setTimeout(() => { byId("notice").textContent = ""; }, 3000);
+  noticeTimer = setTimeout(() => { byId("notice").textContent = ""; }, 3000);
+}
+
+// Has a screen reader say what is new.
+function say(name, text) {
+  if (byId(name).textContent !== text) byId(name).textContent = text;
 }
 
 function paintChoices() {
@@ -511,7 +249,8 @@ function paintChoices() {
   }
 }
 
-function paintTheme() {
+function paintTheme(dark) {
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
   byId("theme").setAttribute("aria-pressed", isDark());
   examples.forEach(({ pixels }, number) => {
     paint(byId("examples").children[number].firstChild, pixels, inkPalette(theme()));
@@ -520,7 +259,8 @@ function paintTheme() {
 }
 
 function showNetwork() {
-  pointed = null;
+  closeInside();
+  current = pointed = null; // until the next frame: they are the other network's
   maps = buildColumns(network(), byId("network"));
   const count = network().parameters.toLocaleString("en");
   byId("parameters").textContent = byId("count").textContent = count;
@@ -529,12 +269,32 @@ function showNetwork() {
   refresh();
 }
 
-// Shows what the address says: an empty paper, or a drawing that was shared.
-function open() {
-  readHash(location.hash);
-  ink = inkOf(drawing.strokes);
+// Shows what a link holds: an empty paper, or a drawing.
+function show(hash) {
+  change(() => readHash(hash));
   paintChoices();
   showNetwork();
+}
+
+// Keeps the drawing for a reload, with the address that it belongs to.
+function keepDrawing() {
+  try {
+    sessionStorage.setItem("drawing", JSON.stringify([location.hash, hashOf(drawing)]));
+  } catch {
+    // storage is full or not allowed
+  }
+}
+
+// What to show first: the drawing that was kept, or what the address says where it is a new one.
+function firstHash() {
+  try {
+    const [{ type }] = performance.getEntriesByType("navigation");
+    const [address, kept] = JSON.parse(sessionStorage.getItem("drawing"));
+    if (address === location.hash && (type !== "navigate" || !address)) return kept;
+  } catch {
+    // nothing was kept
+  }
+  return location.hash;
 }
 
 function build() {
@@ -551,12 +311,11 @@ function build() {
     const title = `Example: a ${label}${misread}`;
     const button = element("button", { type: "button", "aria-label": title, title }, canvas);
     button.classList.toggle("misread", Boolean(misread));
-    button.addEventListener("click", () => { start(number); redraw(); });
+    button.addEventListener("click", () => change(() => start({ example: number })));
     byId("examples").append(button);
   });
-  paintTheme();
-  byId("cursor").setAttribute("cx", keyboardPen.point[0]);
-  byId("cursor").setAttribute("cy", keyboardPen.point[1]);
+  paintTheme(prefersDark.matches);
+  paintPen();
 }
 
 build();
@@ -564,4 +323,5 @@ listenToPen();
 listenToMaps();
 listenToDialog();
 listenToControls();
-open();
+listenToImages();
+show(firstHash());
