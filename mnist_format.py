@@ -1,6 +1,6 @@
 """MNIST's format: 28x28, white on black, the digit fitted into 20x20 and centred by its mass.
 
-docs/demo/form.js does the same for the page.
+docs/demo/mnist_format.js does the same for the page.
 """
 
 import math

@@ -28,7 +28,7 @@ from mnist_format import MEAN, STD  # noqa: E402
 
 PAGE, SOURCES = HERE / "index.html", HERE / "demo"
 EXAMPLES = SOURCES / "examples.json"
-SCRIPTS = ("network.js", "form.js", "drawing.js", "colours.js", "maps.js", "answer.js")
+SCRIPTS = ("network.js", "mnist_format.js", "drawing.js", "colours.js", "maps.js", "answer.js")
 SCRIPTS += ("inside.js", "looking.js", "picture.js", "pen.js", "main.js")
 READ, MISREAD = 4, 4  # how many examples of each kind
 TIMES = "\N{MULTIPLICATION SIGN}"

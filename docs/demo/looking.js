@@ -36,7 +36,7 @@ function paintProbe() {
 
 function paintField({ sees }) {
   const corners = cornersOf(sees);
-  const { left, top, scale } = current.form.place;
+  const { left, top, scale } = current.image.place;
   const drawn = corners.map((corner) => {
     const [x, y] = unmoved(corner, drawing.choices);
     return [left + x * scale, top + y * scale].map((value) => (value * UNITS) / PAPER);

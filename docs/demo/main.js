@@ -45,23 +45,23 @@ function median(values) {
 }
 
 // What the network is shown before it is moved: {pixels, place}, or null for an empty paper.
-function formNow() {
-  if (drawing.example === null) return mnistForm(ink);
+function imageNow() {
+  if (drawing.example === null) return toMnistFormat(ink);
   const { pixels } = examples[drawing.example];
   const place = { left: 0, top: 0, scale: PAPER / SIDE };
   return { pixels: drawing.strokes.length ? inkedExample(pixels, ink) : pixels, place };
 }
 
 function compute() {
-  const form = formNow();
-  if (!form) return null;
+  const image = imageNow();
+  if (!image) return null;
   const { right, down, degrees } = drawing.choices;
-  const pixels = moved(form.pixels, right, down, degrees);
+  const pixels = moved(image.pixels, right, down, degrees);
   const input = inputOf(pixels);
   const outputs = forward(network(), input, drawing.off);
   const shares = logProbabilities(outputs).map(Math.exp);
   const whole = drawing.off.size ? probabilities(network(), pixels) : null;
-  return { form, pixels, input, outputs, shares, whole };
+  return { image, pixels, input, outputs, shares, whole };
 }
 
 function paintDrawing() {
@@ -118,7 +118,7 @@ function planCurve() {
     return;
   }
   const { net, right, down, degrees } = drawing.choices;
-  const { pixels } = current.form;
+  const { pixels } = current.image;
   const read = (number, shift) =>
     probabilities(networks[number], moved(pixels, shift, down, degrees));
   const curves = networks.map(({ name }) => ({ name, shares: [] }));

@@ -35,15 +35,16 @@ function inkOf(strokes, picture = null) {
   return ink;
 }
 
-// Brings ink to MNIST's form, as mnist_format.py's to_mnist_format does: crop, fit into 20x20 pixels, divide by
-// the maximum, put the centre of mass at 14, 14. Returns the pixels and `place`: the image's point
-// (x, y) shows the paper at (left + x * scale, top + y * scale). Null where there is no ink.
-function mnistForm(ink) {
+// Brings ink to MNIST's format, as mnist_format.py's to_mnist_format does: crop, fit into 20x20
+// pixels, divide by the maximum, put the centre of mass at 14, 14. Returns the pixels and `place`:
+// the image's point (x, y) shows the paper at (left + x * scale, top + y * scale). Null where there
+// is no ink.
+function toMnistFormat(ink) {
   const { top, left, width, height } = boxOf(ink, PAPER);
   if (width <= 0) return null;
   const longest = Math.max(width, height);
-  const columns = resampling(Math.max(1, nearest((BOX * width) / longest)), width);
-  const rows = resampling(Math.max(1, nearest((BOX * height) / longest)), height);
+  const columns = resampling(Math.max(1, roundHalfUp((BOX * width) / longest)), width);
+  const rows = resampling(Math.max(1, roundHalfUp((BOX * height) / longest)), height);
   const narrow = Array.from({ length: height }, (_, y) => {
     const start = (top + y) * PAPER + left;
     return columns.map((weights) => weightedSum(weights, (x) => ink[start + x]));
@@ -61,11 +62,11 @@ function mnistForm(ink) {
     massY += value * y;
   }));
   const corner = (moment, length) =>
-    Math.max(0, Math.min(SIDE - length, nearest(SIDE / 2 - moment / mass)));
+    Math.max(0, Math.min(SIDE - length, roundHalfUp(SIDE / 2 - moment / mass)));
   const cornerX = corner(massX, columns.length), cornerY = corner(massY, rows.length);
   const pixels = new Uint8Array(SIDE * SIDE);
   digit.forEach((row, y) => row.forEach((value, x) => {
-    pixels[(cornerY + y) * SIDE + cornerX + x] = nearest((255 * value) / most);
+    pixels[(cornerY + y) * SIDE + cornerX + x] = roundHalfUp((255 * value) / most);
   }));
   const scale = longest / BOX;
   return { pixels, place: { left: left - cornerX * scale, top: top - cornerY * scale, scale } };
@@ -87,7 +88,7 @@ function boxOf(ink, side) {
 }
 
 // Rounds half up; what rounding errors keep from a half counts as one.
-function nearest(value) {
+function roundHalfUp(value) {
   return Math.floor(value + 0.5 + 1e-9);
 }
 
