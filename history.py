@@ -57,6 +57,16 @@ class History:
         """The first epoch, counted from 1, with the highest accuracy."""
         return 1 + self.accuracy.index(max(self.accuracy))
 
+    @property
+    def data_set(self):
+        """The name of the data set if it is known and another than MNIST, else ""."""
+        return "" if self.source in ("full", "sample", "unknown") else self.source
+
+    @property
+    def mark(self):
+        """What figures are marked with: " (sample)", " (FashionMNIST)"; nothing for full MNIST."""
+        return "" if self.source in ("full", "unknown") else f" ({self.source})"
+
     def save(self, path):
         """Write the history as JSON, whole or not at all."""
         write_atomically(path, json.dumps(asdict(self), indent=1).encode() + b"\n")

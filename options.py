@@ -14,6 +14,20 @@ def path(text):
     return Path(text).expanduser()
 
 
+def data_set(text):
+    """Return the name of a data set, or of "train.npz,test.npz" the two paths."""
+    train, comma, test = text.partition(",")
+    return (path(train), path(test)) if comma else text
+
+
+def data_suffix(dataset):
+    """Return what a data set adds to the name of a folder or file: nothing for MNIST."""
+    if dataset in (None, "MNIST"):
+        return ""
+    name = dataset if isinstance(dataset, str) else dataset[0].stem
+    return "-" + name.replace("/", "-")
+
+
 def network_arguments():
     """Return the numbers that networks of model.py take: {argument: {network's name: default}}.
 
@@ -49,6 +63,12 @@ class OneLineParser(argparse.ArgumentParser):
             choices=("auto", "full", "sample"),
             default=source,
         )
+
+    def data_set_option(self):
+        """Add the option that says which data set; `data_options` is for MNIST."""
+        about = "a data set of torchvision's, such as FashionMNIST or EMNIST/balanced, or "
+        about += "train.npz,test.npz with arrays images and labels (default: MNIST)"
+        self.option("--data", about, type=data_set, metavar="NAME")
 
     def network_options(self):
         """Add an option for every number that a network takes, such as --width."""

@@ -134,49 +134,65 @@ def shortened(title):
 
 
 @styled
-def plot_errors(images, outputs, labels, at_most=30):
-    """Show the misclassified digits, the most confident first: prediction, probability, label.
+def plot_errors(images, outputs, labels, at_most=30, classes=None):
+    """Show the misclassified images, the most confident first: prediction, probability, label.
 
-    Takes images (N, 28, 28) or (N, 1, 28, 28), log-probabilities or logits (N, 10), labels (N,).
+    Takes images (N, 28, 28) or (N, 1, 28, 28), log-probabilities or logits (N, C), labels (N,), and
+    the names of the C classes, such as a dataset's `classes`; None numbers them.
     """
+    names = class_names(classes, outputs)
     probabilities, predicted = outputs.cpu().softmax(dim=1).max(dim=1)
     labels = labels.cpu()
     wrong = (predicted != labels).nonzero().flatten()
     if not len(wrong):
         return message(f"no error in {len(labels):,} digits")
     wrong = wrong[probabilities[wrong].argsort(descending=True)][:at_most]
-    titles = [f"{predicted[k]} ({100 * probabilities[k]:.0f} %)\nlabel {labels[k]}" for k in wrong]
+    titles = [
+        f"{names[predicted[k]]} ({100 * probabilities[k]:.0f} %)\nlabel {names[labels[k]]}"
+        for k in wrong
+    ]
     return plot_digits([images[k] for k in wrong], titles)
 
 
 @styled
-def plot_confusion(outputs, labels, axes=None):
-    """Plot how often each digit was predicted as which, and the accuracy of each.
+def plot_confusion(outputs, labels, axes=None, classes=None):
+    """Plot how often each class was predicted as which, and the accuracy of each.
 
-    Takes log-probabilities or logits (N, 10) and labels (N,). Only the errors are coloured; the
-    correct predictions would outshine them.
+    Takes log-probabilities or logits (N, C), labels (N,), and the names of the C classes, such as a
+    dataset's `classes`; None numbers them. Only the errors are coloured; the correct predictions
+    would outshine them.
     """
+    names, n = class_names(classes, outputs), outputs.shape[1]
     labels, predicted = labels.cpu(), outputs.argmax(dim=1).cpu()
-    counts = torch.bincount(10 * labels + predicted, minlength=100).view(10, 10).numpy()
+    counts = torch.bincount(n * labels + predicted, minlength=n * n).view(n, n).numpy()
     correct, totals = counts.diagonal(), counts.sum(axis=1)
     errors = counts - np.diag(correct)
-    axes = axes or new_figure(8, 6).subplots()
+    axes = axes or new_figure(max(8, 0.45 * n + 3), max(6, 0.35 * n)).subplots()
     axes.imshow(errors, cmap="Oranges", vmax=max(1.6 * errors.max(), 1), aspect="auto")
-    for label, prediction in np.ndindex(10, 10):
+    for label, prediction in np.ndindex(n, n):
         if count := counts[label, prediction]:
             colour = GREY if label == prediction else "black"
             axes.text(prediction, label, count, ha="center", va="center", color=colour)
     accuracies = [
-        f"{digit}   {100 * right / total:.2f} %" if total else f"{digit}   none"
-        for digit, (right, total) in enumerate(zip(correct, totals, strict=True))
+        f"{name}   {100 * right / total:.2f} %" if total else f"{name}   none"
+        for name, right, total in zip(names, correct, totals, strict=True)
     ]
-    axes.set_xticks(range(10))
-    axes.set_yticks(range(10), accuracies)
+    rotation = 90 if max(map(len, names)) > 3 else 0
+    axes.set_xticks(range(n), names, rotation=rotation)
+    axes.set_yticks(range(n), accuracies)
     axes.set_xlabel("predicted")
     axes.set_ylabel("label, and how many were correct")
     axes.spines[:].set_visible(False)
     tidy(axes, grid=None)
     return axes.figure
+
+
+def class_names(classes, outputs):
+    """Return the names of the classes of outputs (N, C) as text; ValueError unless they are C."""
+    names = range(outputs.shape[1]) if classes is None else classes
+    if len(names) != outputs.shape[1]:
+        raise ValueError(f"expected {outputs.shape[1]} names of classes, got {len(names)}")
+    return [str(name) for name in names]
 
 
 # --- Networks ------------------------------------------------------------------------------------
@@ -294,11 +310,12 @@ def plot_feature_maps(net, image):
 
 
 @styled
-def plot_outputs(outputs, labels):
+def plot_outputs(outputs, labels, classes=None):
     """Plot the probabilities of several images, a row each, for each of several networks.
 
-    `outputs` holds log-probabilities or logits (N, 10) by the name of their network, `labels`
-    (N,) are those of the images. The title gives the std over the images, averaged over the digits.
+    `outputs` holds log-probabilities or logits (N, C) by the name of their network, `labels` (N,)
+    are those of the images, `classes` the names of the C classes, or None for digits. The title
+    gives the std over the images, averaged over the classes.
     """
     figure = new_figure(5.4 * len(outputs) + 0.8, 4.6)
     row = figure.subplots(1, len(outputs), squeeze=False)[0]
@@ -307,9 +324,10 @@ def plot_outputs(outputs, labels):
     for axes, (name, probabilities) in zip(row, every.items(), strict=True):
         shown = axes.imshow(probabilities.numpy(), cmap="Blues", vmin=0, vmax=limit, aspect="auto")
         axes.set_title(f"{name}: std over the images {probabilities.std(dim=0).mean():.1g}")
-        axes.set_xticks(range(10))
-        axes.set_yticks(range(len(labels)), [int(label) for label in labels])
-        axes.set_xlabel("probability of each digit")
+        names = class_names(classes, probabilities)
+        axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 3 else 0)
+        axes.set_yticks(range(len(labels)), [names[label] for label in labels])
+        axes.set_xlabel(f"probability of each {'digit' if classes is None else 'class'}")
         axes.set_ylabel("label of the image")
         tidy(axes, grid=None)
     figure.colorbar(shown, ax=list(row)).ax.tick_params(labelsize=SMALL)
@@ -317,6 +335,12 @@ def plot_outputs(outputs, labels):
 
 
 # --- Runs ----------------------------------------------------------------------------------------
+
+
+def draw_target(line, histories):
+    """Draw MNIST's target by `axhline` or `axvline`, unless all histories are of other data."""
+    if not all(history.data_set for history in histories):
+        line(TARGET, color=GREY, linewidth=1.2, linestyle=":", label=f"target {TARGET}")
 
 
 @styled
@@ -332,19 +356,18 @@ def plot_history(history, title=None):
     epochs = range(1, len(history) + 1)
     figure = new_figure(14, 4.4)
     loss, accuracy, rate = figure.subplots(1, 3)
-    mark = " (sample)" if history.source == "sample" else ""
     for axes, measure, digits in ((loss, "loss", 4), (accuracy, "accuracy", 2)):
         train = getattr(history, f"train_{measure}")
         axes.plot(epochs, train, "o--", color=ORANGE, markersize=4, label="train")
         for split, name, style in (("val", "validation", "s-."), ("test", "test", "o-")):
             if values := getattr(history, f"{split}_{measure}"):
-                text = f"{name}{mark}, last {values[-1]:.{digits}f}"
+                text = f"{name}{history.mark}, last {values[-1]:.{digits}f}"
                 colour = BLUE if name == history.split else GREEN
                 axes.plot(epochs, values, style, color=colour, markersize=4, label=text)
     best, value = history.best_epoch, max(history.accuracy)
     star = f"best {value:.2f}, epoch {best}"
     accuracy.plot(best, value, "*", color="black", markersize=13, label=star, zorder=3)
-    accuracy.axhline(TARGET, color=GREY, linewidth=1.2, linestyle=":", label=f"target {TARGET}")
+    draw_target(accuracy.axhline, [history])
     rate.step(epochs, history.learning_rate, "o-", color="black", markersize=4, where="mid")
 
     loss.set_title("Loss")
@@ -450,7 +473,7 @@ def plot_seeds(histories, title=None):
                 ink = "white" if shade < 0.5 else "black"
                 x = first - 0.5 + length / 2
                 rate.text(x, position, f"{value:.3g}", ha="center", va="center", color=ink)
-    accuracy.axhline(TARGET, color=GREY, linewidth=1.2, linestyle=":", label=f"target {TARGET}")
+    draw_target(accuracy.axhline, histories.values())
     stretch_towards_100(accuracy.yaxis)
     accuracy.legend(loc="lower right")
     accuracy.set_title("Test accuracy (%), stretched towards 100")
@@ -507,7 +530,7 @@ def plot_experiments(experiments, title=None):
     axes = figure.subplots()
     names, rows = [], range(len(experiments))
     for name, parameters, history in experiments:
-        mark = ", sample" if history.source == "sample" else ""
+        mark = f", {history.mark[2:-1]}" if history.mark else ""
         names.append(f"{name} ({parameters:,}{mark})")
     histories = [history for _, _, history in experiments]
     first = [history.accuracy[0] for history in histories]
@@ -520,7 +543,7 @@ def plot_experiments(experiments, title=None):
         ([max(history.accuracy) for history in histories], "*", "black", 10, "best epoch"),
     ):
         axes.plot(values, rows, mark, color=colour, markersize=size, label=label)
-    axes.axvline(TARGET, color=GREY, linewidth=1.2, linestyle=":", label=f"target {TARGET}")
+    draw_target(axes.axvline, histories)
     stretch_towards_100(axes.xaxis)
     axes.set_yticks(rows, names)
     axes.set_ylim(len(experiments) - 0.5, -0.5)

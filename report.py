@@ -55,7 +55,8 @@ def save_result(name, net, history, folder=SAVED):
     """
     if len(history) == 0:
         raise ValueError(f"expected a history of at least one epoch for {name!r}, got none")
-    path = Path(folder, f"{name}, {history.source}, {len(history)} epochs.json")
+    source = history.source.replace("/", "-")
+    path = Path(folder, f"{name}, {source}, {len(history)} epochs.json")
     if not name or path.parent != Path(folder):
         raise ValueError(f"expected a name that can be a file's, got {name!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,16 +77,15 @@ def load_results(folder=SAVED):
 def results_table(folder=SAVED):
     """Return the kept experiments as a Markdown table, accuracies as percentages.
 
-    The seconds are the median over epochs; results on the sample say so.
+    The seconds are the median over epochs; results on the sample or other data say so.
     """
     header = ("experiment", "parameters", "epochs")
     header += ("best test", "last train", "last test", "s an epoch")
     rows = []
     for name, parameters, history in load_results(folder):
-        mark = " (sample)" if history.source == "sample" else ""
         best = f"{max(history.accuracy):.2f} (epoch {history.best_epoch})"
         seconds = sorted(history.seconds)[len(history) // 2]
         accuracies = (f"{each[-1]:.2f}" for each in (history.train_accuracy, history.accuracy))
-        cells = (f"{name}{mark}", f"{parameters:,}", len(history), best, *accuracies)
+        cells = (f"{name}{history.mark}", f"{parameters:,}", len(history), best, *accuracies)
         rows.append((*cells, f"{seconds:.1f}"))
     return markdown_table("lrrrrrr", header, rows)

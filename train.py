@@ -1,4 +1,4 @@
-"""Train a network on MNIST from the command line: python train.py --help
+"""Train a network on MNIST or another data set from the command line: python train.py --help
 
 Leaves a folder with settings.json, history.json, curves.png, weights.pt (a state_dict) and
 checkpoint.pt, from which --resume continues.
@@ -22,17 +22,18 @@ from experiments import prepare
 from hardware import environment
 from history import History
 from model import NETS
-from options import OneLineParser, path
+from options import OneLineParser, data_suffix, path
 from recipes import RECIPES
 
 
 def parse_arguments(arguments=None):
     """Return the options as a namespace."""
     parser = OneLineParser(
-        description="Train a network on MNIST, test it after every epoch, and keep the results."
+        description="Train a network, test it after every epoch, and keep the results."
     )
     option = parser.option
     option("--net", "a network of model.py", choices=NETS, default="net5")
+    parser.data_set_option()
     option(
         "--recipe",
         f"images, optimizer, learning rate: {', '.join(RECIPES)}",
@@ -60,7 +61,8 @@ def run_folder(options):
     Raises FileExistsError for a folder given that is not empty, FileNotFoundError for nothing to
     resume, ValueError for a damaged checkpoint, OSError where nothing can be written.
     """
-    first = Path("runs", f"{options.net}-{options.recipe}-seed{options.seed}")
+    name = f"{options.net}-{options.recipe}{data_suffix(options.data)}-seed{options.seed}"
+    first = Path("runs", name)
     numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
     folders = itertools.chain([first], numbered) if options.out is None else [options.out]
     if options.resume:
@@ -87,7 +89,7 @@ def save_results(folder, net, about):
     state = load_checkpoint(folder / "checkpoint.pt")
     history = History(**state["history"])
     net.load_state_dict(evaluated_weights(state))
-    title = "{net}, recipe {recipe}, seed {seed}".format(**about)
+    title = "{net}, recipe {recipe}, seed {seed}{mark}".format(**about, mark=history.mark)
     png, weights = io.BytesIO(), io.BytesIO()
     plots.plot_history(history, title).savefig(png, format="png", dpi=150)
     torch.save(net.state_dict(), weights)
@@ -110,6 +112,7 @@ def train(options):
     experiment = prepare(
         NETS[options.net],
         RECIPES[options.recipe](),
+        dataset=options.data,
         seed=options.seed,
         epochs=options.epochs,
         batch_size=options.batch_size,
@@ -122,11 +125,12 @@ def train(options):
     images = experiment.train_loader.dataset
     settings = {name: getattr(options, name) for name in ("net", "recipe", "seed", "val_size")}
     settings |= {"batch_size": experiment.train_loader.batch_size, "source": images.source}
+    mnist = f"{images.source} MNIST"
     if not options.resume:
         utils.modelsummary(experiment.net)
     print(
         f"{options.net} with recipe {options.recipe}, seed {options.seed}, on {device}: "
-        f"{len(images):,} training images ({images.source} MNIST)"
+        f"{len(images):,} training images ({History(images.source).data_set or mnist})"
     )
     if images.source == "sample":
         print("This is the shipped sample: results are marked (sample), and are lower.")
@@ -149,6 +153,7 @@ def train(options):
     finally:
         if len(experiment.history) and checkpoint.exists():
             about = settings | {"epochs": experiment.epochs} | environment(device)
+            about |= {"classes": list(images.classes), "mean": images.mean, "std": images.std}
             save_results(folder, experiment.net, about)
         elif not checkpoint.exists():  # nothing was kept: leave nothing behind
             (folder / "settings.json").unlink(missing_ok=True)
@@ -176,13 +181,13 @@ def main(arguments=None):
         print(f"train.py: error: {error}", file=sys.stderr)
         return 2
     history = experiment.history
-    mark = " (sample)" if history.source == "sample" else ""
     print(
-        f"Test accuracy{mark}: last epoch {history.test_accuracy[-1]:.2f}%, "
+        f"Test accuracy{history.mark}: last epoch {history.test_accuracy[-1]:.2f}%, "
         f"best {history.test_accuracy[history.best_epoch - 1]:.2f}% in epoch {history.best_epoch}"
     )
     print(f"Results in {folder}{os.sep}")
-    print(f"Your own digits: python predict.py --weights {folder} IMAGE ...")
+    if not history.data_set:
+        print(f"Your own digits: python predict.py --weights {folder} IMAGE ...")
     return 0
 
 

@@ -425,7 +425,8 @@ def data_statistics(train, train_loader):
         generator.set_state(before)
     plt.figure(figsize=(2, 2))
     plt.imshow(images[0].squeeze().cpu().numpy(), cmap="gray_r")
-    plt.title(f"label {labels[0].item()}")
+    names, label = getattr(train, "classes", None), labels[0].item()
+    plt.title(f"label {names[label] if names else label}")
     plt.axis("off")
     plt.show()
 

@@ -4,6 +4,7 @@
     torchrun --nproc-per-node 2 benchmarks/seeds.py --net net5 --recipe best --seeds 1-10
 
 Writes results/NAME/seed-N.json for each run, and over all of them results/NAME.json and NAME.md.
+`--data` takes another data set than MNIST, see docs/data.md.
 Runs go side by side in processes that share the cores; under torchrun each rank takes its share
 of the seeds, and rank 0 writes the table. What an interrupted sweep has done is not done again:
 whole runs are taken from results/, a run under way goes on from its checkpoint in runs/sweeps/.
@@ -34,12 +35,12 @@ sys.path.insert(0, str(HERE.parent))
 import utils  # noqa: E402
 from checkpoints import RunState, run_settings, write_atomically  # noqa: E402
 from checks import check_integer  # noqa: E402
-from data import find_mnist  # noqa: E402
+from data import find_mnist, load_data  # noqa: E402
 from experiments import prepare  # noqa: E402
 from hardware import environment  # noqa: E402
 from history import TARGET, History  # noqa: E402
 from model import NETS  # noqa: E402
-from options import OneLineParser  # noqa: E402
+from options import OneLineParser, data_suffix  # noqa: E402
 from recipes import RECIPES  # noqa: E402
 from report import markdown_table  # noqa: E402
 
@@ -70,6 +71,7 @@ class Run:
     epochs: int = 15
     root: str | None = None
     device: str = "cpu"
+    dataset: str | tuple | None = None
 
     @property
     def result(self):
@@ -92,8 +94,10 @@ def train(run, threads):
         epochs=run.epochs,
         val_size=run.val_size,
         split=run.split,
+        dataset=run.dataset,
         root=run.root,
         device=run.device,
+        verbose=False,
     )
     images, net = experiment.train_loader.dataset, experiment.net
     settings = {"name": run.name, "net": type(net).__name__, "recipe": run.recipe.__name__}
@@ -216,7 +220,10 @@ def sweeps_table(tables):
     """Return summaries by their titles as a Markdown table."""
     header = ("", "parameters", "seeds", "last epoch, mean ± std", "lowest", "best epoch")
     header += (f"first at {TARGET} %", "s a run")
-    return markdown_table("lrrrrrrr", header, [row(*item) for item in tables.items()])
+    rows = [row(*item) for item in tables.items()]
+    if all(History(table["source"]).data_set for table in tables.values()):  # the target is MNIST's
+        header, *rows = ((*cells[:6], *cells[7:]) for cells in (header, *rows))
+    return markdown_table("lrrrrrrr"[: len(header)], header, rows)
 
 
 def row(title, table):
@@ -239,7 +246,7 @@ def row(title, table):
 def caption(table):
     """Return the lines below a table: what was tested, and on what machine."""
     tested = "the test images" if table["split"] == "test" else "training images held out"
-    tested += " (sample)" * (table["source"] == "sample")
+    tested += History(table["source"]).mark
     about = table["environment"]
     return (
         f"Accuracy in per cent on {tested}, after {table['epochs']} "
@@ -257,6 +264,7 @@ def parse_arguments(arguments=None):
     option = parser.option
     option("--net", "a network of model.py", choices=NETS, default="net5")
     parser.network_options()
+    parser.data_set_option()
     option("--recipe", "see recipes.py", choices=RECIPES, default="best")
     option("--seeds", "such as 1-10 or 1,4,5", type=seed_list, default="1-3")
     option("--epochs", "of each run (default: the recipe's)", type=int)
@@ -267,7 +275,8 @@ def parse_arguments(arguments=None):
     parser.data_options(source="full")
     option(
         "--out",
-        "name below results/ (default: after the net, its options, the recipe and the split)",
+        "name below results/ (default: after the net, its options, the recipe, the data and the "
+        "split)",
     )
     options = parser.parse_args(arguments)
     options.arguments = parser.given_arguments(options, options.net)
@@ -308,13 +317,18 @@ def main(arguments=None):
         check_integer("--processes", processes, minimum=1)
         net = partial(NETS[options.net], **options.arguments)
         net()  # a width may be none that it takes
-        found = find_mnist(options.root, options.source)
-    except (ValueError, RuntimeError, OSError) as error:
+        if options.data in (None, "MNIST"):
+            root = str(find_mnist(options.root, options.source).root)
+        else:  # downloaded here, not by every process
+            recipe, root = RECIPES[options.recipe](), options.root and str(options.root)
+            transforms = recipe.train_transforms, recipe.test_transforms
+            load_data(*transforms, options.data, root=root, source=options.source)
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
         sys.exit(f"seeds.py: error: {error}")
     if ranks > 1 and device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     kind = "".join(f"-{name}{value:g}" for name, value in options.arguments.items())
-    default = f"{options.net}{kind}-{options.recipe}"
+    default = f"{options.net}{kind}-{options.recipe}{data_suffix(options.data)}"
     default += "-validation" if options.split == "validation" else ""
     runs = [
         Run(
@@ -325,8 +339,9 @@ def main(arguments=None):
             options.split,
             options.val_size,
             options.epochs,
-            str(found.root),
+            root,
             str(device),
+            options.data,
         )
         for seed in options.seeds
     ]
