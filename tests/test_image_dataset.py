@@ -1,10 +1,12 @@
 """Data sets other than MNIST: by their names in torchvision, and pairs of your own."""
 
 import bz2
+import contextlib
 import functools
 import gzip
 import hashlib
 import http.server
+import json
 import pickle
 import re
 import threading
@@ -12,6 +14,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import seeds
 import torch
 from PIL import Image
 from test_loops import Linear, sgd
@@ -21,6 +24,7 @@ from torchvision import datasets, transforms
 from torchvision.transforms import v2
 
 import model as networks
+import train as train_script
 import utils
 from batched import DeviceLoader
 from data import NAMES, load_data
@@ -70,23 +74,22 @@ def write(root, name):
         sets = [(images, labels.clamp(min=1)) for images, labels in sets]
     raw = root / kind / "raw"
     raw.mkdir(parents=True, exist_ok=True)
-    for (images, labels), train in zip(sets, (True, False), strict=True):
-        part, labels8 = ("train" if train else "t10k"), labels.to(torch.uint8)
+    for part, (images, labels) in zip(("train", "test"), sets, strict=True):
         if kind == "USPS":
-            (root / f"usps{'' if train else '.t'}.bz2").write_bytes(
+            (root / f"usps{'.t' * (part == 'test')}.bz2").write_bytes(
                 bz2.compress(libsvm(images, labels))
             )
         elif kind == "QMNIST":
-            part = f"qmnist-{'train' if train else 'test'}"
             more = torch.zeros(len(labels), 8, dtype=torch.int32)
             more[:, 0] = labels
             big_endian = torch.from_numpy(more.numpy().byteswap())
-            (raw / f"{part}-images-idx3-ubyte").write_bytes(idx(images))
-            (raw / f"{part}-labels-idx2-int").write_bytes(idx(big_endian, kind=12))
+            (raw / f"qmnist-{part}-images-idx3-ubyte").write_bytes(idx(images))
+            (raw / f"qmnist-{part}-labels-idx2-int").write_bytes(idx(big_endian, kind=12))
         else:
-            part = f"emnist-{split}-{'train' if train else 'test'}" if split else part
-            (raw / f"{part}-images-idx3-ubyte").write_bytes(idx(images))
-            (raw / f"{part}-labels-idx1-ubyte").write_bytes(idx(labels8))
+            start = {"train": "train", "test": "t10k"}[part]
+            start = f"emnist-{split}-{part}" if split else start
+            (raw / f"{start}-images-idx3-ubyte").write_bytes(idx(images))
+            (raw / f"{start}-labels-idx1-ubyte").write_bytes(idx(labels.to(torch.uint8)))
     return sets
 
 
@@ -484,3 +487,66 @@ def test_the_exercise_s_own_calls(capsys, monkeypatch):
     utils.test_model_plateau(net, "cpu", test_loader)
     assert "Shape: (60, 28, 28)" in capsys.readouterr().out
     assert History(source=train.source).source == "own data"
+
+
+# --- Command lines -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The option --data for two files of arrays with three classes."""
+    for name, (images, labels) in zip(("mine", "test"), pair(classes=3, side=20), strict=True):
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=labels)
+    return f"--data={tmp_path / 'mine.npz'},{tmp_path / 'test.npz'}"
+
+
+def test_train_takes_another_data_set(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    options = [files, "--net", "net4", "--device", "cpu", "--epochs", "1"]
+    assert train_script.main(options) == 0
+    printed = capsys.readouterr().out
+    assert "mine: 60 training and 30 test images of 20x20, resized to 28x28, 3 classes" in printed
+    assert "60 training images (mine)" in printed
+    assert "Test accuracy (mine): last epoch" in printed
+    folder = tmp_path / "runs" / "net4-best-mine-seed1"
+    settings = json.loads((folder / "settings.json").read_text())
+    assert (settings["source"], settings["classes"]) == ("mine", ["0", "1", "2"])
+    assert History.load(folder / "history.json").source == "mine"
+    weights = torch.load(folder / "weights.pt", weights_only=True)
+    networks.Net4(classes=3).load_state_dict(weights)
+    assert train_script.main([*options, "--resume", "--epochs", "2"]) == 2  # one_cycle is another
+    assert "total_steps" in capsys.readouterr().err
+
+
+def test_data_sets_that_the_command_line_refuses(tmp_path, capsys, no_network):
+    for options, message in (
+        (["--data", "Fashion"], "expected dataset as one of MNIST, FashionMNIST, "),
+        (["--data", "a.npz,b.npz"], "a.npz"),
+        (["--data", "a.npz,"], "expected a path, got ''"),
+        (["--data", "USPS", "--root", str(tmp_path)], "USPS can be neither read from"),
+    ):
+        with contextlib.suppress(SystemExit):
+            assert train_script.main(options) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert message in error
+
+
+def test_seeds_take_another_data_set(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(seeds, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(seeds, "STATES", tmp_path / "states")
+    monkeypatch.setattr(seeds, "train_all", lambda runs, processes: [seeds.train(runs[0], 1)])
+    options = ["--net", "net4", "--epochs", "1", "--seeds", "1", "--device", "cpu"]
+    seeds.main([files, *options])
+    table = json.loads((tmp_path / "results" / "net4-best-mine.json").read_text())
+    assert (table["source"], table["training_images"]) == ("mine", 60)
+    text = (tmp_path / "results" / "net4-best-mine.md").read_text()
+    assert "the test images (mine)" in text
+    assert "99.4" not in text.splitlines()[0]
+    seeds.main([files, *options])  # read, not trained again
+    other = files.replace("mine.npz", "test.npz")
+    with pytest.raises(SystemExit, match="source is 'test', was 'mine'"):
+        seeds.main([other, *options, "--out", "net4-best-mine"])
+    for value, message in (("Fashion", "expected dataset as one of"), ("a.npz,b.npz", "a.npz")):
+        with pytest.raises(SystemExit, match=message):
+            seeds.main(["--data", value, *options])

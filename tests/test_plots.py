@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import REPOSITORY
 from matplotlib.figure import Figure
+from torchvision import datasets
 
 import layers
 import model as networks
@@ -86,6 +87,23 @@ def test_history(accuracies):
 def test_the_sample_is_named():
     figure = plots.plot_history(history_of([97.0, 98.0], source="sample"))
     assert legend_of(figure.axes[1])[1] == "test (sample), last 98.00"
+
+
+def test_another_data_set_is_named_and_has_no_target_of_mnist():
+    other, mnist = history_of([87.0, 91.2], source="FashionMNIST"), history_of([99.0, 99.5])
+    accuracy = drawn(plots.plot_history(other)).axes[1]
+    assert legend_of(accuracy) == [
+        "train",
+        "test (FashionMNIST), last 91.20",
+        "best 91.20, epoch 2",
+    ]
+    assert "target 99.4" not in legend_of(drawn(plots.plot_seeds({1: other})).axes[0])
+    for histories, number in (([other], 0), ([other, mnist], 1)):
+        figure = drawn(plots.plot_experiments([("a net", 7_216, each) for each in histories]))
+        names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        assert names[0] == "a net (7,216, FashionMNIST)"
+        labels = [line.get_label() for line in figure.axes[0].get_lines()]
+        assert labels.count("target 99.4") == number
 
 
 def test_an_empty_history_is_refused():
@@ -169,6 +187,40 @@ def test_confusion():
     assert names[:3] == ["0   none", "1   66.67 %", "2   100.00 %"]
     own = Figure().subplots()
     assert plots.plot_confusion(outputs, labels, own) is own.figure
+
+
+FASHION = datasets.FashionMNIST.classes
+
+
+def test_pictures_name_the_classes():
+    outputs, labels = predictions((1, 1), (9, 6), (0, 0))
+    errors = drawn(plots.plot_errors(torch.rand(3, 28, 28), outputs, labels, classes=FASHION))
+    assert errors.axes[0].get_title().startswith("Ank")  # Ankle boot, shortened to its place
+    assert errors.axes[0].get_title().endswith("label Shirt")
+    axes = drawn(plots.plot_confusion(outputs, labels, classes=FASHION)).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == FASHION
+    assert axes.get_yticklabels()[6].get_text() == "Shirt   0.00 %"
+    check_apart(axes.get_xticklabels())
+    axes = drawn(plots.plot_outputs({"net": outputs}, labels, classes=FASHION)).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [FASHION[k] for k in (1, 6, 0)]
+    for plot in (
+        lambda: plots.plot_confusion(outputs, labels, classes=FASHION[:9]),
+        lambda: plots.plot_errors(torch.rand(3, 28, 28), outputs, labels, classes=FASHION[:9]),
+        lambda: plots.plot_outputs({"net": outputs}, labels, classes=FASHION[:9]),
+    ):
+        with pytest.raises(ValueError, match="10 names of classes, got 9"):
+            plot()
+
+
+@pytest.mark.parametrize("classes", [2, 47])
+def test_confusion_follows_the_number_of_outputs(classes):
+    outputs = torch.eye(classes)
+    labels = torch.arange(classes).roll(1)
+    axes = drawn(plots.plot_confusion(outputs, labels)).axes[0]
+    assert axes.images[0].get_array().shape == (classes, classes)
+    assert len(axes.texts) == classes
+    check_apart(axes.get_xticklabels() + axes.get_yticklabels())
+    assert len(drawn(plots.plot_outputs({"net": outputs}, labels)).axes[0].get_xticks()) == classes
 
 
 @pytest.mark.parametrize("net", [networks.Net1, networks.Net4, networks.Net5])
