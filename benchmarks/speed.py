@@ -252,18 +252,17 @@ def main():
     report |= {"source": found.source, "images": images, "batch_size": BATCH_SIZE}
     report |= {} if device.type == "cuda" else {"cuda": "not measured"}
     report |= {"rounds": options.rounds, "peak_memory_mb": measure_memory(found)}
-    print("loading alone")
-    report["loading"] = summary(measure_loading(found, options))
-    for net_class in (Net4, Net5):
-        print(f"an epoch of {net_class.__name__}")
-        report[net_class.__name__] = summary(measure_epochs(net_class, found, options))
-
+    parts = {"loading": partial(measure_loading, found, options)}
+    parts |= {net.__name__: partial(measure_epochs, net, found, options) for net in (Net4, Net5)}
+    for name, part in parts.items():
+        print(name)
+        report[name] = summary(part())
+        write_atomically(options.out, json.dumps(report, indent=1).encode() + b"\n")
     print(table(report))
-    write_atomically(options.out, json.dumps(report, indent=1).encode() + b"\n")
 
 
 def table(report):
-    """Return the report as a Markdown table with a line on where it was measured."""
+    """Return what the report has so far as a Markdown table, its hardware and versions below."""
     loading, memory = report["loading"], report["peak_memory_mb"]
     rows = [
         (
@@ -275,6 +274,8 @@ def table(report):
         ),
     ]
     for net in ("Net4", "Net5"):
+        if net not in report:
+            continue
         result = report[net]
         medians = result["median_seconds"]
         rows.append(

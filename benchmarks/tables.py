@@ -51,6 +51,13 @@ DETAILS = (
     ("Net6, `small`", "net6-small"),
 )
 
+GPU = (  # what gpu.py trains
+    ("Net5, `quick`, side by side", "cuda-net5-quick"),
+    ("Step 1: Net1, `baseline`", "cuda-step1-net1-baseline"),
+    ("Step 2: Net4, `baseline`", "cuda-step2-net4-baseline"),
+    ("Step 3: Net5, `best`", "cuda-step3-net5-best"),
+)
+
 
 def load(name):
     """Return the summary of a sweep in results/."""
@@ -82,7 +89,11 @@ def summary():
 
 def details():
     """Return every sweep on the test set, with its hardware and versions below."""
-    tables = {title: load(name) for title, name in DETAILS}
+    return with_machines({title: load(name) for title, name in DETAILS})
+
+
+def with_machines(tables):
+    """Return the table of sweeps by their titles, and a list of what they ran on."""
     machines = [machine(*item) for item in tables.items()]
     return sweeps_table(tables) + "\n\n" + "\n".join(machines)
 
@@ -121,22 +132,41 @@ def weights():
     return markdown_table("lrrl", header, rows)
 
 
+def reports(benchmark):
+    """Return the reports of a benchmark, on a CPU and, if there is one, on a GPU."""
+    files = (HERE / f"{benchmark}-{device}.json" for device in ("cpu", "cuda"))
+    return [json.loads(file.read_text()) for file in files if file.exists()]
+
+
 def speed():
-    """Return the table of speeds, with what it was measured on."""
-    return speed_benchmark.table(json.loads((HERE / "speed-cpu.json").read_text()))
+    """Return the table of speeds on each device, with its hardware and versions."""
+    return "\n\n".join(map(speed_benchmark.table, reports("speed")))
 
 
 def faster():
-    """Return how much sooner 99.4 % is reached, as a sentence."""
-    return target_benchmark.sentence(json.loads((HERE / "time-to-target-cpu.json").read_text()))
+    """Return how much sooner 99.4 % is reached on a CPU, as a sentence."""
+    return target_benchmark.sentence(reports("time-to-target")[0])
 
 
 def time_to_target():
-    """Return the table of the time to the targets, and what it comes to."""
-    report = json.loads((HERE / "time-to-target-cpu.json").read_text())
-    about = f"{report['hardware']}, {report['threads']} threads, torch {report['torch']}."
-    lines = [target_benchmark.table(report), target_benchmark.sentence(report) + " " + about]
+    """Return the table of the time to the targets on each device, and the ratio at 99.4 %."""
+    lines = []
+    for each in reports("time-to-target"):
+        about = f"{each['hardware']}, {each['threads']} threads, torch {each['torch']}."
+        lines += [
+            target_benchmark.table(each),
+            f"{target_benchmark.sentence(each)} {about}".strip(),
+        ]
     return "\n\n".join(lines)
+
+
+def gpu():
+    """Return the sweeps on a GPU, with their hardware and versions."""
+    files = {title: RESULTS / f"{name}.json" for title, name in GPU}
+    found = {title: json.loads(file.read_text()) for title, file in files.items() if file.exists()}
+    if not found:
+        return "Not measured yet: CUDA was not run."
+    return with_machines(found)
 
 
 def of_photographs(table, count):
@@ -173,6 +203,7 @@ BLOCKS = {
         speed,
         faster,
         time_to_target,
+        gpu,
         photographs,
         records,
     )

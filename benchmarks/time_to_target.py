@@ -36,8 +36,20 @@ from report import markdown_table
 TARGETS = (99.0, TARGET, 99.5)  # per cent
 
 
+def quick(found, device, options):
+    """Train Net5 with `quick` and several seeds; return their mean and the runs."""
+    seeds = range(options.seed, options.seed + options.quick_seeds)
+    epochs = options.quick_epochs
+    return mean([ours("quick", found, device, seed, epochs, stop=False) for seed in seeds])
+
+
+def best(found, device, options):
+    """Train Net5 with `best` until the last target; return accuracies and seconds."""
+    return ours("best", found, device, options.seed, options.epochs)
+
+
 def ours(recipe, found, device, seed, epochs, stop=True):
-    """Train Net5 by a recipe of this name; return the test accuracies and the time of each."""
+    """Train Net5 with the recipe of this name; return accuracies and seconds."""
     print(f"Net5, {recipe}, seed {seed}")
     experiment = prepare(
         Net5, RECIPES[recipe](), seed=seed, epochs=epochs, root=found.root, device=device
@@ -61,16 +73,17 @@ def ours(recipe, found, device, seed, epochs, stop=True):
     return timed(epoch, epochs, stop)
 
 
-def standard(found, device, seed, epochs, workers):
-    """Train Net4 by the exercise's recipe the standard way; return accuracies and times."""
-    utils.set_seed(seed)
-    recipe = plateau()
+def standard(found, device, options):
+    """Train Net4 with the exercise's recipe the standard way; return accuracies and seconds."""
+    print("Net4, plateau, the standard way")
+    utils.set_seed(options.seed)
+    recipe, workers = plateau(), options.workers
     train_loader = standard_loader(found, device, workers)
     test = load_mnist(found, train=False, transform=recipe.test_transforms)
     test_loader = DataLoader(test, recipe.batch_size, num_workers=workers)
     net = Net4().to(device)
     optimizer = recipe.optimizer(net.parameters())
-    scheduler = recipe.scheduler(optimizer, epochs, len(train_loader))
+    scheduler = recipe.scheduler(optimizer, options.epochs, len(train_loader))
 
     def epoch(number):
         standard_epoch(net, optimizer, device, train_loader)
@@ -78,11 +91,15 @@ def standard(found, device, seed, epochs, workers):
         scheduler.step(loss)
         return accuracy
 
-    return timed(epoch, epochs)
+    return timed(epoch, options.epochs)
 
 
 def timed(epoch, epochs, stop=True):
-    """Run epochs, with stop until one reaches the last target; return accuracies and seconds."""
+    """Run epochs, until one reaches the last target if `stop`.
+
+    `epoch` is called with the number of each and returns the test accuracy in per cent. Returns
+    the accuracies, and the seconds from the start to the end of each epoch.
+    """
     accuracies, seconds, start = [], [], time.perf_counter()
     for number in range(1, epochs + 1):
         accuracies.append(epoch(number))
@@ -130,25 +147,21 @@ def main(arguments=None):
         sys.exit(f"time_to_target.py: error: {error}")
     report = environment(device) | {"source": found.source, "targets": TARGETS}
     report |= {"seed": options.seed, "workers": options.workers}
-    print("Net4, plateau, the standard way")  # first: ours tells glibc to keep freed memory
-    report["standard"] = standard(found, device, options.seed, options.epochs, options.workers)
-    seeds = range(options.seed, options.seed + options.quick_seeds)
-    report["quick"] = mean(
-        [ours("quick", found, device, seed, options.quick_epochs, stop=False) for seed in seeds]
-    )
-    report["best"] = ours("best", found, device, options.seed, options.epochs)
+    for way in (standard, quick, best):  # standard first: ours tells glibc to keep freed memory
+        report[way.__name__] = way(found, device, options)
+        write_atomically(options.out, json.dumps(report, indent=1).encode() + b"\n")
     print(table(report) + "\n\n" + sentence(report))
-    write_atomically(options.out, json.dumps(report, indent=1).encode() + b"\n")
 
 
 def table(report):
-    """Return the report as a Markdown table: a row for each way, a column for each target."""
+    """Return what the report has so far as a Markdown table: a row a way, a column a target."""
+    seeds = len(report.get("quick", {}).get("runs", []))
     titles = {
         "standard": "Net4, `plateau`, the standard way",
         "best": "Net5, `best`",
-        "quick": f"Net5, `quick`, mean of {len(report['quick']['runs'])} seeds",
+        "quick": f"Net5, `quick`, mean of {seeds} seeds",
     }
-    ways = {title: report[name] for name, title in titles.items()}
+    ways = {title: report[name] for name, title in titles.items() if name in report}
     targets = report["targets"]
     header = ("", *(f"{target} %" for target in targets))
     rows = [(title, *(cell(way, target) for target in targets)) for title, way in ways.items()]
@@ -164,7 +177,9 @@ def cell(way, target):
 
 
 def sentence(report):
-    """Return how `quick` compares with the standard way at 99.4 %, in one sentence."""
+    """Return how `quick` compares with the standard way at 99.4 %; "" without both."""
+    if not {"quick", "standard"} <= report.keys():
+        return ""
     standard, ours = report["standard"], report["quick"]
     mine = first_at(ours["accuracies"], TARGET)
     other = first_at(standard["accuracies"], TARGET)
