@@ -87,7 +87,7 @@ class Choices:
             one_cycle(self.peak) if self.plateau is None else on_plateau(self.plateau),
             moving_average(self.decay) if self.decay else lambda net: None,
             partial(F.cross_entropy, label_smoothing=self.smoothing),
-            self.batch_size,
+            batch_size=self.batch_size,
         )
 
 
