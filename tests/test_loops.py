@@ -5,6 +5,7 @@ import ctypes
 import json
 import os
 import platform
+from pathlib import Path
 
 import pytest
 import torch
@@ -438,22 +439,20 @@ def test_get_device(monkeypatch):
         utils.get_device("gpu")
 
 
-def page_faults(keep, pipe):
-    """Send how often a process had to fetch memory for tensors like those it had just freed."""
-    import resource  # which Windows has not
+def returned_share(keep, pipe):
+    """Send the share of the memory of freed tensors by which the address space shrinks."""
+
+    def address_space():
+        return int(Path("/proc/self/statm").read_text().split()[0])  # in pages
 
     if keep:
         keep_freed_memory()
-
-    def work():
-        return len([torch.ones(3_000_000) for _ in range(3)])
-
-    work()
-    work()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20):
-        work()
-    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    torch.set_num_threads(1)
+    before = address_space()
+    tensors = [torch.ones(3_000_000) for _ in range(8)]
+    held = address_space()
+    del tensors
+    pipe.send((held - address_space()) / (held - before))
 
 
 @pytest.mark.skipif(
@@ -461,14 +460,15 @@ def page_faults(keep, pipe):
     reason="glibc's malloc is meant, as it is",
 )
 def test_memory_that_is_freed_is_kept(processes):
-    faults = []
+    shares = []
     for keep in (False, True):
         receiver, sender = processes.Pipe(duplex=False)
-        process = processes.Process(target=page_faults, args=(keep, sender))
+        process = processes.Process(target=returned_share, args=(keep, sender))
         process.start()
-        faults.append(receiver.recv())
+        shares.append(receiver.recv())
         process.join()
-    assert faults[1] < 0.1 * faults[0]
+    assert shares[0] > 0.9
+    assert shares[1] < 0.1
 
 
 def test_where_there_is_no_glibc_memory_is_left_alone(monkeypatch):

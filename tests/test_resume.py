@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
@@ -15,7 +14,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, OneCycleLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -374,28 +372,24 @@ def test_stopped_before_anything_is_kept(small_root, tmp_path, monkeypatch, caps
     assert "runs/net5-best-seed1\n" in capsys.readouterr().out.replace("/\n", "\n")
 
 
-def test_ctrl_c_keeps_the_history_and_says_how_to_go_on(small_root, tmp_path):
-    out = tmp_path / "run"
-    command = [sys.executable, "train.py", *arguments(small_root, out, epochs=500)]
-    process = subprocess.Popen(
-        command,
-        cwd=REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    seen = 0
-    for line in process.stdout:
-        seen += line.startswith("Epoch ")
-        if seen == 3:
-            break
-    process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert errors == ""
-    done = len(History.load(out / "history.json"))
-    assert done >= 3
-    assert f"keeps {done} epochs; add --resume" in rest
-    assert train.main([*arguments(small_root, out, epochs=done + 1), "--resume"]) == 0
-    assert len(History.load(out / "history.json")) == done + 1
+def test_ctrl_c_keeps_the_history_and_says_how_to_go_on(small_root, tmp_path, monkeypatch, capsys):
+    out, evaluate, epochs = tmp_path / "run", utils.test_model, itertools.count(1)
+
+    def interrupted(*arguments, **options):
+        if next(epochs) == 4:
+            signal.raise_signal(signal.SIGINT)
+        return evaluate(*arguments, **options)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(utils, "test_model", interrupted)
+            assert train.main(arguments(small_root, out, epochs=500)) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "keeps 3 epochs; add --resume" in printed.out
+    assert len(History.load(out / "history.json")) == 3
+    assert train.main([*arguments(small_root, out, epochs=4), "--resume"]) == 0
+    assert len(History.load(out / "history.json")) == 4
