@@ -3,6 +3,8 @@
     python benchmarks/ship_weights.py net4 runs/sweeps/net4-dropout0-best/seed-1.pt --dropout 0
     python benchmarks/ship_weights.py net5 runs/sweeps/net5-best/seed-1.pt
     python benchmarks/ship_weights.py net6 runs/sweeps/net6-small/seed-1.pt
+    python benchmarks/ship_weights.py net5 runs/sweeps/net5-hands/seed-1.pt --classes 11 \
+        --as net5_hands
 
 The checkpoint is that of a run of seeds.py on all 60,000 images with a seed fixed beforehand, so
 nothing was chosen. The weights are tested again here, and have to reach what the run reached.
@@ -25,6 +27,7 @@ from hardware import environment
 from mnist_format import MEAN, STD
 from model import NETS
 from options import OneLineParser
+from photo.training import held_out
 from recipes import RECIPES
 
 WEIGHTS = HERE.parent / "weights"
@@ -71,9 +74,11 @@ def main(arguments=None):
     option = parser.option
     option("name", "of the network, and of its weights", choices=NETS)
     option("checkpoint", "of the run", type=Path)
+    option("--as", "name of the weights (default: the network's)", dest="weights_name")
     parser.network_options()
     parser.data_options(source="full")
     options = parser.parse_args(arguments)
+    name = options.weights_name or options.name
     own = inspect.signature(NETS[options.name]).parameters.values()
     given = {each.name: each.default for each in own}
     given |= parser.given_arguments(options, options.name)
@@ -89,12 +94,14 @@ def main(arguments=None):
             device="cpu",
         )[2]
         net = NETS[options.name](**given)
-        content, entry = entry_for(options.name, net, given, checkpoint, loader)
+        content, entry = entry_for(name, net, given, checkpoint, loader)
+        if checkpoint["settings"]["recipe"] == "hands":
+            entry["held_out"] = held_out(net)
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         sys.exit(f"ship_weights.py: error: {error}")
     metadata = WEIGHTS / "metadata.json"
     entries = json.loads(metadata.read_text()) if metadata.exists() else []
-    entries = [kept for kept in entries if kept["name"] != options.name] + [entry]
+    entries = [kept for kept in entries if kept["name"] != name] + [entry]
     entries.sort(key=lambda kept: kept["name"])
     write_atomically(WEIGHTS / entry["file"], content)
     write_atomically(metadata, json.dumps(entries, indent=1).encode() + b"\n")

@@ -153,6 +153,9 @@ def test_weights_ship_with_what_made_them(here, small_root, capsys):
     content = (here / "weights" / entry["file"]).read_bytes()
     assert hashlib.sha256(content).hexdigest() == entry["sha256"]
     networks.Net5(8).load_state_dict(torch.load(io.BytesIO(content), weights_only=True))
+    ship(here, small_root, "--width", "8", "--as", "net5_other")
+    entries = json.loads((here / "weights" / "metadata.json").read_text())
+    assert entries == [entry, entry | {"name": "net5_other", "file": "net5_other.pt"}]
 
 
 def test_weights_of_another_network_or_loss_are_not_shipped(here, small_root):
