@@ -161,6 +161,26 @@ def scheduler_step(scheduler, step=None):
     return step or ("batch" if per_batch else "epoch")
 
 
+def check_step_is_said(scheduler, epochs, batches):
+    """Raise ValueError for a schedule that steps per epoch but looks as if counted in batches.
+
+    Such as CosineAnnealingLR(optimizer, T_max=epochs * batches), `batches` being those of an epoch:
+    stepped per epoch, the rate would hardly move.
+    """
+    names = ("T_max", "T_0", "total_iters", "step_size")
+    for part in nested_schedulers(scheduler):
+        lengths = [(name, getattr(part, name)) for name in names if hasattr(part, name)]
+        for name in ("milestones", "_milestones"):
+            lengths += [("milestones", milestone) for milestone in getattr(part, name, ())]
+        for name, length in lengths:
+            if batches > 1 and length > epochs and length % batches == 0:
+                raise ValueError(
+                    f"scheduler: expected step='batch' or step='epoch' to be given for "
+                    f"{type(part).__name__} with {name} of {length}, {length // batches} times the "
+                    f"{batches} batches of an epoch: without it, it steps once an epoch"
+                )
+
+
 def check_schedule(scheduler, steps):
     """Raise ValueError if a schedule ends in fewer steps than are to come."""
     milestones = getattr(scheduler, "_milestones", None)  # of a SequentialLR

@@ -64,6 +64,7 @@ class Experiment:
             val_loader=self.val_loader,
             averaged_model=self.averaged_model,
             loss_function=self.recipe.loss_function,
+            step=self.recipe.step,
             history=self.history,
             **options,
         )

@@ -26,7 +26,8 @@ class Recipe:
     parameters, `scheduler` takes the optimizer, the epochs and the steps of an epoch and returns a
     torch scheduler or None, `averaged_model` takes the network and returns an AveragedModel or
     None, `loss_function` takes log-probabilities (N, classes) and labels (N,). `beside` takes the
-    loader of the training images and the seed and returns the loader to train on.
+    loader of the training images and the seed and returns the loader to train on. `step` says when
+    the scheduler steps, "batch" or "epoch"; None leaves it to `utils.fit`.
     """
 
     train_transforms: Callable
@@ -38,6 +39,7 @@ class Recipe:
     beside: Callable = lambda loader, seed: loader
     batch_size: int = 128
     epochs: int = 15
+    step: str | None = None
 
 
 def normalised(*augmentations):

@@ -38,6 +38,7 @@ from checks import (
     check_parts,
     check_run,
     check_schedule,
+    check_step_is_said,
     scheduler_step,
 )
 from data import hold_out, load_data, source_mark, source_of
@@ -263,7 +264,8 @@ def fit(
     `test_model_plateau` in mode "min", with the accuracy in mode "max", over `val_loader` if there
     is one, else over `test_loader`; OneCycleLR and CyclicLR after every batch, also inside a
     SequentialLR or ChainedScheduler; any other after every epoch. `step="batch"` or `step="epoch"`
-    overrides this.
+    overrides this, and has to be given for a schedule that would step per epoch, but whose length
+    is a multiple of the batches of an epoch.
 
     With a `checkpoint` file the whole state is saved after every epoch, and `resume=True` goes on
     where the file stops, or starts if there is none. `settings`, a dict of plain values, is kept
@@ -278,7 +280,9 @@ def fit(
     loaders = {"train_loader": train_loader, "test_loader": test_loader, "val_loader": val_loader}
     epochs = check_run(epochs, loaders, history)
     check_parts(model, optimizer, averaged_model, scheduler)
-    step = scheduler_step(scheduler, step)
+    said, step = step, scheduler_step(scheduler, step)
+    if step == "epoch" and said is None:
+        check_step_is_said(scheduler, epochs, length_hint(train_loader))
     state = RunState(model, averaged_model, optimizer, scheduler, loaders, history)
 
     def check_rest():

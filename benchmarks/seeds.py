@@ -151,6 +151,7 @@ def fingerprint(experiment):
     schedule = {} if e.scheduler is None else e.scheduler.state_dict()
     made = {name: settings[name] for name in FINGERPRINTED}
     made |= {name: str(schedule[name]) for name in SCHEDULE_CONSTANTS if name in schedule}
+    made |= {"step": e.recipe.step} if e.recipe.step else {}
     rates = {name: v for name, v in e.optimizer.param_groups[0].items() if "lr" in name}
     made["rates"] = sorted(rates.items())
     made["decay"] = getattr(getattr(e.averaged_model, "multi_avg_fn", None), "decay", None)

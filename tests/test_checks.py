@@ -273,6 +273,39 @@ def test_a_plateau_is_told_what_its_mode_asks_for(mode, told, monkeypatch):
         fit(net, optimizer, step="step")
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda optimizer: schedules.CosineAnnealingLR(optimizer, T_max=6),
+        lambda optimizer: schedules.CosineAnnealingWarmRestarts(optimizer, T_0=3),
+        lambda optimizer: schedules.LinearLR(optimizer, total_iters=6),
+        lambda optimizer: schedules.StepLR(optimizer, step_size=3),
+        lambda optimizer: schedules.MultiStepLR(optimizer, milestones=[1, 6]),
+        lambda optimizer: schedules.ChainedScheduler([schedules.StepLR(optimizer, step_size=3)]),
+    ],
+    ids=["T_max", "T_0", "total_iters", "step_size", "milestones", "chained"],
+)
+def test_a_schedule_counted_in_batches_has_to_say_when_it_steps(make):
+    net = Linear()
+    optimizer = sgd(net)
+    with pytest.raises(
+        ValueError, match=r"step='batch' or step='epoch' .* of [36], [12] times the 3"
+    ):
+        fit(net, optimizer, 2, make(optimizer))
+    for step in ("batch", "epoch"):
+        net = Linear()
+        optimizer = sgd(net)
+        assert len(fit(net, optimizer, 2, make(optimizer), step=step)) == 2
+
+
+def test_a_schedule_counted_in_epochs_need_not_say_it():
+    for epochs, length in ((6, 6), (2, 4), (2, 2)):  # of 3 batches
+        net = Linear()
+        optimizer = sgd(net)
+        scheduler = schedules.CosineAnnealingLR(optimizer, T_max=length)
+        assert len(fit(net, optimizer, epochs, scheduler)) == epochs
+
+
 # --- Labels --------------------------------------------------------------------------------------
 
 

@@ -1,11 +1,13 @@
 """An experiment is its parts put together: nothing forgotten, nothing seeded otherwise."""
 
+import math
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 import model as networks
 import utils
@@ -56,6 +58,21 @@ def test_a_run_is_its_parts_put_together(val_size, small_root):
         experiment.evaluated.parameters(), averaged_model.parameters(), strict=True
     ):
         assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("step", ["batch", "epoch"])
+def test_a_recipe_says_when_its_schedule_steps(step, small_root):
+    recipe = replace(
+        RECIPES["baseline"](),
+        scheduler=lambda optimizer, epochs, steps: CosineAnnealingLR(optimizer, epochs * steps),
+        step=step,
+    )
+    experiment = run(networks.Net5, recipe, epochs=2, root=small_root, device="cpu")
+    batches = len(experiment.train_loader)
+    expected = 0.005 if step == "batch" else 0.01 * (1 + math.cos(math.pi / (2 * batches))) / 2
+    assert experiment.history.learning_rate == [0.01, pytest.approx(expected)]
+    with pytest.raises(ValueError, match="step='batch' or step='epoch'"):
+        run(networks.Net5, replace(recipe, step=None), epochs=2, root=small_root, device="cpu")
 
 
 def test_without_the_test_split_there_is_no_test_loader(small_root):
