@@ -14,7 +14,9 @@ import utils
 from recipes import normalised
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-torch.set_num_threads(1)  # the tests' tensors are small: a second thread only gets in the way
+# The tests' tensors are small, and pytest-xdist uses every core: one thread here, and in processes.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 REAL_ROOT = os.environ.get("MNIST_ROOT")
 
 
