@@ -1,4 +1,4 @@
-"""Net1 to Net6: from a naive convolutional network to one under 3,000 parameters.
+"""Net1 to Net7: from a naive convolutional network to small depthwise-separable ones.
 
 Every network maps images of shape (N, 1, 28, 28) to log-probabilities of shape (N, classes);
 `classes` is 10 by default. The comment after each layer gives its output size for 10 classes,
@@ -22,6 +22,24 @@ def conv_block(in_channels, out_channels, padding=0, batch_norm=True, dropout=0.
     if dropout:
         layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers)
+
+
+def separable_block(in_channels, out_channels, padding=0, convolution=None):
+    """Depthwise-separable 3x3 convolution, ReLU, BatchNorm.
+
+    `convolution` is what `depthwise_separable` returned if blocks are to share its weights.
+    """
+    pad = [nn.ZeroPad2d(padding)] if padding else []
+    convolution = convolution or depthwise_separable(in_channels, out_channels)
+    return nn.Sequential(*pad, *convolution, nn.ReLU(), nn.BatchNorm2d(out_channels))
+
+
+def depthwise_separable(in_channels, out_channels):
+    """Depthwise 3x3 convolution without bias, then a 1x1 convolution, as a list of layers."""
+    return [
+        nn.Conv2d(in_channels, in_channels, kernel_size=3, groups=in_channels, bias=False),
+        nn.Conv2d(in_channels, out_channels, kernel_size=1),
+    ]
 
 
 class BlurPool2d(nn.AvgPool2d):
@@ -190,39 +208,62 @@ class Net5(DigitNet):
 
 
 class Net6(DigitNet):
-    """Net5 with one 3x3 kernel used four times, each with its own BatchNorm: 2,968 parameters.
+    """Depthwise-separable convolutions, one of them used four times: 1,960 parameters.
 
-    `width` is the number of channels of the shared convolution; the sizes below are for the
-    default. Raises TypeError or ValueError unless `width` and `classes` are integers of at least 2.
+    Each use has its own BatchNorm. `width` is the number of channels of the shared convolution;
+    the sizes below are for the default. Raises TypeError or ValueError unless `width` and
+    `classes` are integers of at least 2.
     """
 
-    def __init__(self, width=12, classes=10):
+    def __init__(self, width=27, classes=10):
         super().__init__()
         check_at_least_2(width=width, classes=classes)
-        shared = nn.Conv2d(width, width, kernel_size=3)
-
-        def shared_block(padding=0):
-            pad = [nn.ZeroPad2d(padding)] if padding else []
-            return nn.Sequential(*pad, shared, nn.ReLU(), nn.BatchNorm2d(width))
-
+        shared = depthwise_separable(width, width)
+        shared_block = partial(separable_block, width, width, convolution=shared)
         self.features = nn.Sequential(
             conv_block(1, 8, padding=1),  # 28x28x8  RF 3
-            conv_block(8, 8, padding=1),  # 28x28x8  RF 5
-            nn.Conv2d(8, width // 2, kernel_size=1),  # 28x28x6  RF 5
-            nn.MaxPool2d(2, stride=1),  # 27x27x6  RF 6
-            BlurPool2d(width // 2),  # 14x14x6  RF 8
-            conv_block(width // 2, width),  # 12x12x12  RF 12
-            shared_block(),  # 10x10x12  RF 16
-            shared_block(padding=1),  # 10x10x12  RF 20
-            nn.MaxPool2d(2, stride=1),  # 9x9x12  RF 22
-            BlurPool2d(width),  # 5x5x12  RF 26
-            shared_block(),  # 3x3x12  RF 34
-            shared_block(padding=1),  # 3x3x12  RF 42
+            nn.MaxPool2d(2, stride=1),  # 27x27x8  RF 4
+            BlurPool2d(8),  # 14x14x8  RF 6
+            separable_block(8, width),  # 12x12x27  RF 10
+            shared_block(),  # 10x10x27  RF 14
+            shared_block(padding=1),  # 10x10x27  RF 18
+            nn.MaxPool2d(2, stride=1),  # 9x9x27  RF 20
+            BlurPool2d(width),  # 5x5x27  RF 24
+            shared_block(),  # 3x3x27  RF 32
+            shared_block(padding=1),  # 3x3x27  RF 40
         )
         self.classifier = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),  # 1x1x12  RF 50
-            nn.Conv2d(width, classes, kernel_size=1),  # 1x1x10  RF 50
+            nn.AdaptiveAvgPool2d(1),  # 1x1x27  RF 48
+            nn.Conv2d(width, classes, kernel_size=1),  # 1x1x10  RF 48
         )
 
 
-NETS = {net.__name__.lower(): net for net in (Net1, Net2, Net3, Net4, Net5, Net6)}
+class Net7(DigitNet):
+    """Net6 without sharing, and wider: 7,846 parameters.
+
+    `width` is the number of channels of most layers; the sizes below are for the default.
+    Raises TypeError or ValueError unless `width` and `classes` are integers of at least 2.
+    """
+
+    def __init__(self, width=36, classes=10):
+        super().__init__()
+        check_at_least_2(width=width, classes=classes)
+        self.features = nn.Sequential(
+            conv_block(1, 8, padding=1),  # 28x28x8  RF 3
+            nn.MaxPool2d(2, stride=1),  # 27x27x8  RF 4
+            BlurPool2d(8),  # 14x14x8  RF 6
+            separable_block(8, width),  # 12x12x36  RF 10
+            separable_block(width, width),  # 10x10x36  RF 14
+            separable_block(width, width, padding=1),  # 10x10x36  RF 18
+            nn.MaxPool2d(2, stride=1),  # 9x9x36  RF 20
+            BlurPool2d(width),  # 5x5x36  RF 24
+            separable_block(width, width),  # 3x3x36  RF 32
+            separable_block(width, width, padding=1),  # 3x3x36  RF 40
+        )
+        self.classifier = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),  # 1x1x36  RF 48
+            nn.Conv2d(width, classes, kernel_size=1),  # 1x1x10  RF 48
+        )
+
+
+NETS = {net.__name__.lower(): net for net in (Net1, Net2, Net3, Net4, Net5, Net6, Net7)}

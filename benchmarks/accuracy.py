@@ -5,6 +5,7 @@ python benchmarks/accuracy.py
 
 import json
 import re
+import statistics
 
 import numpy as np
 from matplotlib.patches import Rectangle
@@ -14,26 +15,24 @@ from seeds import HERE, RESULTS
 import plots
 from history import TARGET
 
-SWEEP = re.compile(r"net(\d)-(\w+)")  # not validation, no other width or dropout
-PLAIN = ("best", "plateau")  # these recipes go without saying
+SWEEP = re.compile(r"net(\d)(-width\d+)?-(\w+)")  # not validation, no other dropout
 
 
 def points():
     """Return what has been measured, and what others have published, as the plot takes them.
 
-    Ours are the sweeps over seeds of 15 epochs on the test images, the most accurate of each
-    network's; and, for networks without a sweep, the experiments of the notebooks. Other widths
-    have a picture of their own, docs/width.png.
+    Ours are the sweeps over seeds of at most 15 epochs on the test images, the most accurate of
+    each network and width; and, for networks without a sweep, the experiments of the notebooks.
     """
     ours = {}
     for file in sorted(RESULTS.glob("*.json")):
         match, table = SWEEP.fullmatch(file.stem), json.loads(file.read_text())
-        if match and (table["split"], table["source"], table["epochs"]) == ("test", "full", 15):
-            net, recipe = match.groups()
-            name = f"Net{net}"
-            title = name if recipe in PLAIN else f"{name}, {recipe}"
-            if name not in ours or table["mean"] > sum(ours[name][2]) / len(ours[name][2]):
-                ours[name] = (title, table["parameters"], table["last_epoch"])
+        if match and (table["split"], table["source"]) == ("test", "full"):
+            net, width, _ = match.groups()
+            name = f"Net{net}" + (width or "").replace("-width", ", width ")
+            mean = statistics.mean(ours[name][2]) if name in ours else 0
+            if table["epochs"] <= 15 and table["mean"] > mean:
+                ours[name] = (name, table["parameters"], table["last_epoch"])
     for file in sorted((RESULTS / "steps").glob("*.json")):
         step = json.loads(file.read_text())
         name = re.search(r"Net\d", step["name"])[0]
@@ -43,17 +42,51 @@ def points():
     return list(ours.values()), named
 
 
+def frontier(ours):
+    """Return (parameters, mean) of those of ours that no smaller one equals, smallest first."""
+    best = []
+    for parameters, mean in sorted((size, statistics.mean(each)) for _, size, each in ours):
+        if not best or mean > best[-1][1]:
+            best.append((parameters, mean))
+    return best
+
+
+def ahead(ours, peers):
+    """Return the peers that none of ours equals with as few parameters, ours being means."""
+    return [
+        (name, parameters, accuracy)
+        for name, parameters, accuracy in peers
+        if not any(size <= parameters and mean >= accuracy for size, mean in frontier(ours))
+    ]
+
+
+def claim(ours, peers):
+    """Return, as a sentence, how many of the peers a network of ours equals, and which it doesn't.
+
+    To equal one is to have no more parameters and a mean over seeds no lower than what it reports.
+    """
+    left = ahead(ours, peers)
+    sentence = (
+        f"For {len(peers) - len(left)} of {len(peers)} published results, a network of ours with "
+        "no more parameters reaches the same accuracy or a higher one as its mean over seeds"
+    )
+    named = [f"{name} ({parameters:,} parameters, {value:g} %)" for name, parameters, value in left]
+    return sentence + (f"; not for {' and '.join(named)}." if named else ".")
+
+
 @plots.styled
 def plot_accuracy_against_parameters(ours, peers, title=None, limit=8_000):
     """Plot test accuracy against the number of parameters, on a logarithmic scale.
 
     `ours` holds (name, parameters, accuracies over seeds in per cent), `peers` holds (name,
     parameters, accuracy). Of ours, a large point is the mean and the small ones are the seeds. The
-    box of at least 99.4 % with fewer than `limit` parameters is shaded.
+    box of at least 99.4 % with fewer than `limit` parameters is shaded. A line goes through our
+    best at each size; other widths have no label unless they are on it.
     """
     figure = plots.new_figure(12, 7.5)
     axes = figure.subplots()
-    means = [(name, size, sum(each) / len(each), len(each)) for name, size, each in ours]
+    means = [(name, size, statistics.mean(each), len(each)) for name, size, each in ours]
+    line = frontier(ours)
     sizes = [size for _, size, _ in (*ours, *peers)]
     values = [*(value for *_, each in ours for value in each), *(value for *_, value in peers)]
     axes.set_xlim(min(sizes) / 2, max(sizes) * 2)
@@ -81,16 +114,19 @@ def plot_accuracy_against_parameters(ours, peers, title=None, limit=8_000):
         markersize=8,
         label="published by others",
     )
+    label = "our best at each size"
+    axes.plot(*zip(*line, strict=True), color=plots.BLUE, linewidth=1, zorder=1, label=label)
     plots.log_scale(axes.xaxis, subs=(1, 3), form="{x:,.0f}")
     axes.set_xlabel("parameters")
     axes.set_ylabel("test accuracy (%)")
-    figure.legend(loc="outside lower center", ncols=3)
+    figure.legend(loc="outside lower center", ncols=2)
     plots.tidy(axes, grid=None)
     if title:
         axes.set_title(title)
     texts = [
         (f"{name}\n{mean:.2f}, {seeds} seed{'s' * (seeds > 1)}", size, mean, plots.BLUE)
         for name, size, mean, seeds in means
+        if "width" not in name or (size, mean) in line
     ]
     texts += [(f"{name}\n{value:.2f}", size, value, plots.ORANGE) for name, size, value in peers]
     points = [(size, value) for _, size, each in ours for value in each]

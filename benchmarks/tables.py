@@ -12,6 +12,7 @@ import re
 import statistics
 from pathlib import Path
 
+import accuracy
 import records as records_benchmark
 import speed as speed_benchmark
 import time_to_target as target_benchmark
@@ -37,7 +38,8 @@ SUMMARY = (  # network and recipe, file, how it differs
     ("**Net5, `best`**", "net5-best"),
     ("Net5, `quick`", "net5-quick"),
     ("Net5, `quick`, one epoch", "net5-quick1"),
-    ("Net6, `small`", "net6-small"),
+    ("**Net6, `light`**", "net6-light"),
+    ("Net7, `separable`", "net7-separable"),
 )
 DETAILS = (
     ("Net4, `plateau`: the exercise's", "net4-plateau"),
@@ -48,7 +50,8 @@ DETAILS = (
     ("Net5 of width 8, `best`", "net5-width8-best"),
     ("Net5, `quick`", "net5-quick"),
     ("Net5, `quick`, one epoch", "net5-quick1"),
-    ("Net6, `small`", "net6-small"),
+    ("Net6, `light`", "net6-light"),
+    ("Net7, `separable`", "net7-separable"),
 )
 
 GPU = (  # what gpu.py trains
@@ -192,6 +195,11 @@ def records():
     return records_benchmark.tables()
 
 
+def claim():
+    """Return how our results compare with those that others have published, as a sentence."""
+    return accuracy.claim(*accuracy.points())
+
+
 BLOCKS = {
     block.__name__: block
     for block in (
@@ -206,6 +214,7 @@ BLOCKS = {
         gpu,
         photographs,
         records,
+        claim,
     )
 }
 
