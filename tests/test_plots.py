@@ -337,11 +337,15 @@ def test_experiments():
 class TestAccuracyAgainstParameters:
     def test_ours_and_others(self):
         ours = [("Net5", 7_216, [99.5, 99.6, 99.64]), ("small", 3_534, [99.4])]
+        ours += [("Net5, width 9", 4_000, [99.3]), ("Net5, width 16", 12_210, [99.7])]
         axes = drawn(
             accuracy.plot_accuracy_against_parameters(ours, [("a peer", 9_994, 99.6)])
         ).axes[0]
         texts = {text.get_text() for text in axes.texts}
-        assert texts == {"a peer\n99.60", "Net5\n99.58, 3 seeds", "small\n99.40, 1 seed"}
+        of_ours = {"Net5\n99.58, 3 seeds", "small\n99.40, 1 seed", "Net5, width 16\n99.70, 1 seed"}
+        assert texts == of_ours | {"a peer\n99.60"}  # no width below the line has a label
+        (line,) = (line for line in axes.lines if line.get_label() == "our best at each size")
+        assert list(line.get_xdata()) == [3_534, 7_216, 12_210]
         (box,) = axes.patches
         assert box.get_y() == 99.4
         assert box.get_x() + box.get_width() == 8_000
@@ -368,9 +372,19 @@ class TestAccuracyAgainstParameters:
         ours, peers = accuracy.points()
         found = {parameters: accuracies for _, parameters, accuracies in ours}
         best = json.loads((REPOSITORY / "benchmarks" / "results" / "net5-best.json").read_text())
-        assert found[2_968]
+        assert found[1_960]
         assert best["last_epoch"] in [accuracies for *_, accuracies in ours]
         assert ("the exercise", 7_216, 99.45) in peers
+
+    def test_who_is_ahead_of_ours(self):
+        ours = [("a", 1_000, [99.0, 99.2]), ("b", 3_000, [99.0]), ("c", 2_000, [99.5])]
+        assert accuracy.frontier(ours) == [(1_000, pytest.approx(99.1)), (2_000, 99.5)]
+        peers = [("equal", 2_000, 99.5), ("smaller", 1_999, 99.5), ("better", 9_000, 99.6)]
+        peers += [("smallest", 900, 90.0), ("worse", 1_000, 99.0)]
+        left = ["smaller", "better", "smallest"]
+        assert [name for name, *_ in accuracy.ahead(ours, peers)] == left
+        sentence = accuracy.claim(ours, peers)
+        assert [name for name, *_ in peers if f"{name} (" in sentence] == left
 
     def test_every_peer_has_a_source(self):
         peers = json.loads((REPOSITORY / "benchmarks" / "peers.json").read_text())
