@@ -3,6 +3,7 @@
 python benchmarks/accuracy.py
 """
 
+import itertools
 import json
 import re
 import statistics
@@ -131,6 +132,9 @@ def plot_accuracy_against_parameters(ours, peers, title=None, limit=8_000):
     texts += [(f"{name}\n{value:.2f}", size, value, plots.ORANGE) for name, size, value in peers]
     points = [(size, value) for _, size, each in ours for value in each]
     points += [(size, value) for _, size, value, _ in texts]
+    for (left_size, low), (right_size, high) in itertools.pairwise(line):
+        between = np.geomspace(left_size, right_size, 30), np.linspace(low, high, 30)
+        points += zip(*between, strict=True)
     place_labels(axes, texts, points, edges=[((left, bottom), (limit, axes.get_ylim()[1]))])
     return figure
 

@@ -38,7 +38,6 @@ SUMMARY = (  # network and recipe, file, how it differs
     ("**Net5, `best`**", "net5-best"),
     ("Net5, `quick`", "net5-quick"),
     ("Net5, `quick`, one epoch", "net5-quick1"),
-    ("**Net6, `light`**", "net6-light"),
     ("Net7, `separable`", "net7-separable"),
 )
 DETAILS = (
@@ -50,7 +49,6 @@ DETAILS = (
     ("Net5 of width 8, `best`", "net5-width8-best"),
     ("Net5, `quick`", "net5-quick"),
     ("Net5, `quick`, one epoch", "net5-quick1"),
-    ("Net6, `light`", "net6-light"),
     ("Net7, `separable`", "net7-separable"),
 )
 

@@ -1,6 +1,6 @@
 """Draw docs/hands.png: generated digits, a row for each class, then images of no digit.
 
-    python docs/make_hands.py
+python docs/make_hands.py
 """
 
 import sys
