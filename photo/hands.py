@@ -109,7 +109,7 @@ def where(chosen, stroke, other=None):
 
 
 def zero(draw):
-    """A ring, more or less closed; slashed or dotted in 45 %."""
+    """A ring, more or less closed; slashed or dotted in half of them."""
     rx, ry = draw.between(0.26, 0.42), 0.5
     ring = arc(draw, (0.5, 0.5), (rx, ry), draw.around(-80, 25), -draw.around(365, 15))
     kind = draw.between(0, 1)  # most slashes lean to the right, some are upright or level
@@ -117,21 +117,23 @@ def zero(draw):
     degrees = np.where(kind > 0.55, draw.around(90, 12), degrees)
     degrees = np.where(kind > 0.82, draw.around(0, 10), degrees)
     angle = np.deg2rad(degrees)
-    reach = draw.between(0.5, 1.8)  # inside the ring, to the ring, beyond
+    reach = draw.between(0.5, 1.5)  # inside the ring, to the ring, beyond
+    reach = np.where(draw.chance(0.35), draw.between(1.3, 2.0), reach)
     reach = np.where(draw.chance(0.12), 0.02, reach)  # a dot
     edge = 1 / np.hypot(np.cos(angle) / rx, np.sin(angle) / ry)
     x, y = reach * edge * np.cos(angle), reach * edge * np.sin(angle)
     cx, cy = draw.around(0.5, 0.03), draw.around(0.5, 0.04)
     slash = line(draw, (cx - x, cy + y), (cx + x, cy - y))
-    return [ring, where(draw.chance(0.45), slash)]
+    return [ring, where(draw.chance(0.5), slash)]
 
 
 def one(draw):
     """A stem; with an upstroke in 70 %, a foot in 30 %, a tail in some of the others."""
     lean = draw.around(0, 0.05)
     stem = line(draw, (0.5 + lean, 0), (0.5 - lean, 1))
-    angle = np.deg2rad(draw.between(22, 60))
-    length = np.where(draw.chance(0.4), draw.between(0.15, 0.4), draw.between(0.15, 0.95))
+    short = draw.chance(0.4)
+    length = np.where(short, draw.between(0.15, 0.4), draw.between(0.15, 0.95))
+    angle = np.deg2rad(draw.between(22, np.where(short, 66, 58)))
     length = np.minimum(length, 0.65 / np.sin(angle))
     x, y = length * np.sin(angle), length * np.cos(angle)
     bow = draw.around(0, 0.045) * length
@@ -517,8 +519,11 @@ def digit_inks(label, draw):
 
 
 def digits(n, seed):
-    """Return `n` generated digits, uint8 (n, 28, 28), and their labels, int64 (n,), in turn."""
-    rng, labels = np.random.default_rng(seed), np.arange(n) % 10
+    """Return `n` generated digits, uint8 (n, 28, 28), and their labels, int64 (n,).
+
+    0 and 1, where hands differ most, are twice as many as each of the others.
+    """
+    rng, labels = np.random.default_rng(seed), np.resize([*range(10), 0, 1], n)
     images = np.empty((n, 28, 28), dtype=np.uint8)
     for label in range(10):
         chosen = labels == label
