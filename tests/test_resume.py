@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from conftest import first_digits
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, OneCycleLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -25,7 +26,13 @@ from checkpoints import load_checkpoint, save_checkpoint
 from history import History
 from recipes import RECIPES, plateau
 
-EPOCHS = 4
+EPOCHS, BATCH_SIZE = 4, 16  # of 5 steps an epoch
+
+
+@pytest.fixture(scope="module")
+def small_root(tmp_path_factory):
+    """A torchvision root with 75 + 30 digits: steps count here, not images."""
+    return first_digits(tmp_path_factory.mktemp("small"), train=75, test=30)
 
 
 class Run:
@@ -41,6 +48,7 @@ class Run:
         **loader_settings,
     ):
         utils.set_seed(seed)
+        loader_settings = {"batch_size": BATCH_SIZE} | loader_settings
         self.loaders = loaders(plateau().train_transforms, seed=seed, **loader_settings)
         self.net, self.averaged_model = net_class(), None
         self.optimizer = plateau().optimizer(self.net.parameters())
@@ -141,12 +149,12 @@ def test_a_checkpoint_is_not_overwritten_by_accident(small_loaders, tmp_path):
 @pytest.mark.parametrize(
     ("other", "fit_settings", "message"),
     [
-        ({"batch_size": 32}, {}, "batch_size is 32, the checkpoint's 64"),
+        ({"batch_size": 32}, {}, "batch_size is 32, the checkpoint's 16"),
         ({"net_class": networks.Net2}, {}, "model is 'Net2', the checkpoint's 'Net4'"),
         ({"net_class": partial(networks.Net4, dropout=0.1)}, {}, "layers is"),
         ({"drop_last": True}, {}, "drop_last is True, the checkpoint's False"),
         ({"patience": 3}, {}, "the scheduler's patience is 3, the checkpoint's 0"),
-        ({"kind": "averaged_model"}, {}, "averaged is True, the checkpoint's False"),
+        ({"kind": "averaged_model"}, {}, "averaged_model is True, the checkpoint's False"),
         ({"on_device": False}, {}, "loader is 'DataLoader', the checkpoint's 'DeviceLoader'"),
         ({}, {"settings": {"seed": 2}}, "seed is 2, the checkpoint's None"),
         ({}, {"epochs": 1}, "epochs is 1, the checkpoint has done 2"),
@@ -267,7 +275,7 @@ def test_a_loss_that_breaks_keeps_the_last_good_checkpoint(small_loaders, tmp_pa
 
 
 def arguments(small_root, out, **options):
-    options = {"net": "net5", "recipe": "plateau", "batch-size": 32} | options
+    options = {"net": "net5", "recipe": "plateau", "batch-size": 8} | options  # of 10 steps
     options |= {"root": small_root, "out": out}
     return [text for name, value in options.items() for text in (f"--{name}", str(value))]
 
@@ -314,15 +322,15 @@ def test_one_cycle_cannot_be_made_longer(small_root, tmp_path, capsys):
 
 def test_train_holds_images_out(small_root, tmp_path, capsys):
     out = tmp_path / "run"
-    assert train.main(arguments(small_root, out, epochs=1, **{"val-size": 50})) == 0
+    assert train.main(arguments(small_root, out, epochs=1, **{"val-size": 25})) == 0
     history = History.load(out / "history.json")
     assert len(history.val_accuracy) == len(history.test_accuracy) == 1
-    assert json.loads((out / "settings.json").read_text())["val_size"] == 50
+    assert json.loads((out / "settings.json").read_text())["val_size"] == 25
     printed = capsys.readouterr().out
-    assert "250 training images" in printed
+    assert "50 training images" in printed
     assert f"val {history.val_loss[0]:.4f} {history.val_accuracy[0]:.2f}%" in printed
     assert train.main([*arguments(small_root, out, epochs=2), "--resume"]) == 2
-    assert "val_size is 0, the checkpoint's 50" in capsys.readouterr().err
+    assert "val_size is 0, the checkpoint's 25" in capsys.readouterr().err
 
 
 def test_train_keeps_the_average_where_the_recipe_takes_one(small_root, tmp_path):
