@@ -1,6 +1,7 @@
 """What a run measured, epoch by epoch."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 
 from checkpoints import file_path, write_atomically
@@ -66,6 +67,11 @@ class History:
     def mark(self):
         """What figures are marked with: " (sample)", " (FashionMNIST)"; nothing for full MNIST."""
         return "" if self.source in ("full", "unknown") else f" ({self.source})"
+
+    @property
+    def suffix(self):
+        """What names of files say of another data set than MNIST: "-EMNIST-balanced"."""
+        return re.sub(r"[^\w.]+", "-", f"-{self.data_set}") if self.data_set else ""
 
     def save(self, path):
         """Write the history as JSON, whole or not at all."""

@@ -20,14 +20,6 @@ def data_set(text):
     return (path(train), path(test)) if comma else text
 
 
-def data_suffix(dataset):
-    """Return what a data set adds to the name of a folder or file: nothing for MNIST."""
-    if dataset in (None, "MNIST"):
-        return ""
-    name = dataset if isinstance(dataset, str) else dataset[0].stem
-    return "-" + name.replace("/", "-")
-
-
 def network_arguments():
     """Return the numbers that networks of model.py take: {argument: {network's name: default}}.
 

@@ -18,6 +18,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
+from torch import nn
 
 import hubconf
 import options
@@ -25,6 +26,7 @@ from mnist_format import MEAN, STD, to_mnist_format
 from model import NETS
 from photo import find
 
+DIGITS = list("0123456789")
 DOUBTFUL = 0.9  # answers with a lower probability are marked
 UNREADABLE = (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError)  # PIL's
 
@@ -54,6 +56,18 @@ def read_digits(net, images):
     like = next(net.parameters())
     images = images[:, None].to(like.device, like.dtype)
     return net((images / 255 - MEAN[0]) / STD[0]).exp()
+
+
+class Renormalize(nn.Module):
+    """From images normalised by MNIST's mean and std to those normalised by other ones."""
+
+    def __init__(self, mean, std):
+        super().__init__()
+        self.mean, self.std = mean, std
+
+    def forward(self, images):
+        """Map normalised images of any shape to as many of the same shape."""
+        return (images * STD[0] + MEAN[0] - self.mean) / self.std
 
 
 class Reading(NamedTuple):
@@ -102,14 +116,20 @@ def network(run=None):
         weights = run / "weights.pt" if run.is_dir() else run
         settings = weights.with_name("settings.json")
         try:
-            net = NETS[json.loads(settings.read_text())["net"]]()
+            about = json.loads(settings.read_text())
+            net = NETS[about["net"]]()
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"expected the settings of a run in {settings}") from error
+        if (classes := about.get("classes", DIGITS)) != DIGITS:
+            names = ", ".join(map(str, classes))
+            raise ValueError(f"expected a run on the digits 0 to 9 in {settings}, got {names}")
         try:
             net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, AttributeError) as error:
             kind = type(net).__name__
             raise ValueError(f"expected the weights of a {kind} in {weights}") from error
+        if "mean" in about and (about["mean"], about["std"]) != (MEAN[0], STD[0]):
+            net = nn.Sequential(Renormalize(about["mean"], about["std"]), net)
         return net.eval()
 
 

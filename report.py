@@ -55,7 +55,7 @@ def save_result(name, net, history, folder=SAVED):
     """
     if len(history) == 0:
         raise ValueError(f"expected a history of at least one epoch for {name!r}, got none")
-    source = history.source.replace("/", "-")
+    source = history.suffix[1:] or history.source
     path = Path(folder, f"{name}, {source}, {len(history)} epochs.json")
     if not name or path.parent != Path(folder):
         raise ValueError(f"expected a name that can be a file's, got {name!r}")

@@ -22,7 +22,7 @@ from experiments import prepare
 from hardware import environment
 from history import History
 from model import NETS
-from options import OneLineParser, data_suffix, path
+from options import OneLineParser, path
 from recipes import RECIPES
 
 
@@ -54,14 +54,15 @@ def parse_arguments(arguments=None):
     return parser.parse_args(arguments)
 
 
-def run_folder(options):
+def run_folder(options, suffix=""):
     """Return the folder of the run: a new one, claimed for it, or with --resume one that is there.
 
-    By default the first of runs/NAME, runs/NAME-2, ... that is free, or the last that holds a run.
-    Raises FileExistsError for a folder given that is not empty, FileNotFoundError for nothing to
-    resume, ValueError for a damaged checkpoint, OSError where nothing can be written.
+    By default the first of runs/NAME, runs/NAME-2, ... that is free, or the last that holds a run;
+    `suffix` is what NAME says of the data. Raises FileExistsError for a folder given that is not
+    empty, FileNotFoundError for nothing to resume, ValueError for a damaged checkpoint, OSError
+    where nothing can be written.
     """
-    name = f"{options.net}-{options.recipe}{data_suffix(options.data)}-seed{options.seed}"
+    name = f"{options.net}-{options.recipe}{suffix}-seed{options.seed}"
     first = Path("runs", name)
     numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
     folders = itertools.chain([first], numbered) if options.out is None else [options.out]
@@ -121,16 +122,16 @@ def train(options):
         source=options.source,
         device=options.device,
     )
-    folder, device = run_folder(options), experiment.device
-    images = experiment.train_loader.dataset
+    images, device = experiment.train_loader.dataset, experiment.device
+    data, mnist = History(images.source), f"{images.source} MNIST"
+    folder = run_folder(options, data.suffix)
     settings = {name: getattr(options, name) for name in ("net", "recipe", "seed", "val_size")}
     settings |= {"batch_size": experiment.train_loader.batch_size, "source": images.source}
-    mnist = f"{images.source} MNIST"
     if not options.resume:
         utils.modelsummary(experiment.net)
     print(
         f"{options.net} with recipe {options.recipe}, seed {options.seed}, on {device}: "
-        f"{len(images):,} training images ({History(images.source).data_set or mnist})"
+        f"{len(images):,} training images ({data.data_set or mnist})"
     )
     if images.source == "sample":
         print("This is the shipped sample: results are marked (sample), and are lower.")

@@ -40,7 +40,7 @@ from experiments import prepare  # noqa: E402
 from hardware import environment  # noqa: E402
 from history import TARGET, History  # noqa: E402
 from model import NETS  # noqa: E402
-from options import OneLineParser, data_suffix  # noqa: E402
+from options import OneLineParser  # noqa: E402
 from recipes import RECIPES  # noqa: E402
 from report import markdown_table  # noqa: E402
 
@@ -319,17 +319,18 @@ def main(arguments=None):
         net = partial(NETS[options.net], **options.arguments)
         net()  # a width may be none that it takes
         if options.data in (None, "MNIST"):
-            root = str(find_mnist(options.root, options.source).root)
+            root, suffix = str(find_mnist(options.root, options.source).root), ""
         else:  # downloaded here, not by every process
             recipe, root = RECIPES[options.recipe](), options.root and str(options.root)
             transforms = recipe.train_transforms, recipe.test_transforms
-            load_data(*transforms, options.data, root=root, source=options.source)
+            train_set, _ = load_data(*transforms, options.data, root=root, source=options.source)
+            suffix = History(train_set.source).suffix
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         sys.exit(f"seeds.py: error: {error}")
     if ranks > 1 and device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     kind = "".join(f"-{name}{value:g}" for name, value in options.arguments.items())
-    default = f"{options.net}{kind}-{options.recipe}{data_suffix(options.data)}"
+    default = f"{options.net}{kind}-{options.recipe}{suffix}"
     default += "-validation" if options.split == "validation" else ""
     runs = [
         Run(

@@ -93,6 +93,11 @@ def details():
     return with_machines({title: load(name) for title, name in DETAILS})
 
 
+def usps():
+    """Return the table of USPS, the data set that `--data` was tried with."""
+    return with_machines({"Net5, `best`": load("net5-best-usps")})
+
+
 def with_machines(tables):
     """Return the table of sweeps by their titles, and a list of what they ran on."""
     machines = [machine(*item) for item in tables.items()]
@@ -204,6 +209,7 @@ BLOCKS = {
         path,
         summary,
         details,
+        usps,
         output,
         weights,
         speed,

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import seeds
 import torch
+from conftest import REPOSITORY
 from PIL import Image
 from test_loops import Linear, sgd
 from torch import nn
@@ -24,10 +25,11 @@ from torchvision import datasets, transforms
 from torchvision.transforms import v2
 
 import model as networks
+import predict
 import train as train_script
 import utils
 from batched import DeviceLoader
-from data import NAMES, load_data
+from data import NAMES, find_mnist, load_data, load_mnist
 from experiments import prepare, run
 from history import History
 from mnist_format import MEAN, STD
@@ -258,9 +260,9 @@ def test_pairs_of_your_own(form):
 
 def test_files_of_arrays(tmp_path):
     sets, names = pair(classes=3), ["ä", "ö", "ü"]
-    for name, (images, labels) in zip(("mine", "test"), sets, strict=True):
+    for name, (images, labels) in zip(("mine-train", "test"), sets, strict=True):
         np.savez(tmp_path / f"{name}.npz", images=images, labels=labels, classes=names)
-    train, test = load_data(PLAIN, PLAIN, (tmp_path / "mine.npz", str(tmp_path / "test.npz")))
+    train, test = load_data(PLAIN, PLAIN, (tmp_path / "mine-train.npz", str(tmp_path / "test.npz")))
     assert torch.equal(train.data, sets[0][0])
     assert torch.equal(test.targets, sets[1][1])
     assert (train.source, test.source, train.classes) == ("mine", "mine", names)
@@ -495,9 +497,11 @@ def test_the_exercise_s_own_calls(capsys, monkeypatch):
 @pytest.fixture
 def files(tmp_path):
     """The option --data for two files of arrays with three classes."""
-    for name, (images, labels) in zip(("mine", "test"), pair(classes=3, side=20), strict=True):
+    for name, (images, labels) in zip(
+        ("mine-train", "test"), pair(classes=3, side=20), strict=True
+    ):
         np.savez(tmp_path / f"{name}.npz", images=images, labels=labels)
-    return f"--data={tmp_path / 'mine.npz'},{tmp_path / 'test.npz'}"
+    return f"--data={tmp_path / 'mine-train.npz'},{tmp_path / 'test.npz'}"
 
 
 def test_train_takes_another_data_set(files, tmp_path, monkeypatch, capsys):
@@ -544,9 +548,49 @@ def test_seeds_take_another_data_set(files, tmp_path, monkeypatch, capsys):
     assert "the test images (mine)" in text
     assert "99.4" not in text.splitlines()[0]
     seeds.main([files, *options])  # read, not trained again
-    other = files.replace("mine.npz", "test.npz")
+    other = files.replace("mine-train.npz", "test.npz")
     with pytest.raises(SystemExit, match="source is 'test', was 'mine'"):
         seeds.main([other, *options, "--out", "net4-best-mine"])
     for value, message in (("Fashion", "expected dataset as one of"), ("a.npz,b.npz", "a.npz")):
         with pytest.raises(SystemExit, match=message):
             seeds.main(["--data", value, *options])
+
+
+def test_predict_reads_with_the_statistics_of_a_run(tmp_path, small_root):
+    pixels = load_mnist(find_mnist(small_root), False, None).data[:30]
+    weights = networks.Net4().state_dict()
+    torch.save(weights, tmp_path / "weights.pt")
+    about = {"net": "net4", "classes": list("0123456789"), "mean": 0.2, "std": 0.4}
+    (tmp_path / "settings.json").write_text(json.dumps(about))
+    net = networks.Net4().eval()
+    net.load_state_dict(weights)
+    expected = net((pixels[:, None] / 255 - 0.2) / 0.4).exp()
+    read = predict.read_digits(predict.network(tmp_path), pixels)
+    torch.testing.assert_close(read, expected, rtol=1e-4, atol=1e-5)
+    (tmp_path / "settings.json").write_text(json.dumps(about | {"classes": ["cat", "dog"]}))
+    with pytest.raises(ValueError, match=r"the digits 0 to 9 in .*, got cat, dog"):
+        predict.network(tmp_path)
+
+
+def test_the_page_on_data(tmp_path, small_root, monkeypatch, no_network):
+    sample = load_mnist(find_mnist(small_root), True, None)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("data.HERE", tmp_path)
+    for name in ("FashionMNIST", "EMNIST/letters", "KMNIST"):
+        write(tmp_path / "data", name)
+    for name, (images, labels) in zip(("train", "test"), pair(), strict=True):
+        np.savez(f"{name}.npz", images=images, labels=labels)
+    for k in range(40):
+        folder = tmp_path / "digits" / str(sample.targets[k].item())
+        folder.mkdir(parents=True, exist_ok=True)
+        drawing = Image.fromarray(255 - sample.data[k].numpy()).resize((280, 280))
+        drawing.save(folder / f"{k}.png")
+    names = {}
+    text = (REPOSITORY / "docs" / "data.md").read_text()
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        code = code.replace("best(), dataset", "best(), epochs=1, dataset")
+        exec(compile(code, "docs/data.md", "exec"), names)
+        if "own" in names and "files" not in names:
+            assert names["letters"].net.classifier[-1].out_channels == 26
+            assert names["own"].history.source == "own data"
+    assert len(names["own"].train_loader.dataset) == 32
