@@ -4,8 +4,7 @@
     python benchmarks/ship_weights.py net5 runs/sweeps/net5-best/seed-1.pt
     python benchmarks/ship_weights.py net6 runs/sweeps/net6-light/seed-1.pt
     python benchmarks/ship_weights.py net7 runs/sweeps/net7-separable/seed-1.pt
-    python benchmarks/ship_weights.py net5 runs/sweeps/net5-hands/seed-1.pt --classes 11 \
-        --as net5_hands
+    python benchmarks/ship_weights.py net5 runs/sweeps/net5-hands/seed-1.pt --as net5_hands
 
 The checkpoint is that of a run of seeds.py on all 60,000 images with a seed fixed beforehand, so
 nothing was chosen. The weights are tested again here, and have to reach what the run reached.
@@ -85,6 +84,8 @@ def main(arguments=None):
     given |= parser.given_arguments(options, options.name)
     try:
         checkpoint = load_checkpoint(options.checkpoint)
+        *_, last_bias = evaluated_weights(checkpoint).values()
+        given["classes"] = len(last_bias)
         recipe = RECIPES[checkpoint["settings"]["recipe"]]()
         loader = utils.data_loader(
             recipe.train_transforms,

@@ -1,6 +1,6 @@
 """Training images beside MNIST's: generated digits, MNIST's own restyled, and what is no digit.
 
-    python benchmarks/seeds.py --net net5 --classes 11 --recipe hands --seeds 1-5
+    python benchmarks/seeds.py --net net5 --recipe hands --seeds 1-5
 
 The 11th class is `negatives.NO_DIGIT`. A run's seed decides the generated images, too.
 """
@@ -24,8 +24,11 @@ HELD_OUT = 1_000_001  # a seed that no run has
 class BesideLoader:
     """The batches of a loader, each with a batch of every other loader appended.
 
-    As long as the first loader; the others start again when they end.
+    As long as the first loader; the others start again when they end. `classes` is the number of
+    classes in all of them.
     """
+
+    classes = NO_DIGIT + 1
 
     def __init__(self, loader, *others):
         self.loader = [loader, *others]  # the name under which checkpoints look for generators

@@ -141,7 +141,7 @@ def test_no_test_image_is_used(tmp_path):
 
 def test_an_interrupted_run_goes_on(tmp_path, small_root, monkeypatch):
     monkeypatch.setattr(training, "with_generated", partial(training.with_generated, pool=POOL))
-    net = partial(networks.Net5, width=4, classes=11)
+    net = partial(networks.Net5, width=4)
 
     def run(epochs, **checkpoint):
         experiment = prepare(net, RECIPES["hands"](), epochs=3, root=small_root, device="cpu")
