@@ -1,11 +1,12 @@
-"""What each choice in Net5 and its recipe is worth, on validation images, over three seeds or five.
+"""Measure what each choice in Net5 and its recipe gains on validation images, over 3 to 5 seeds.
 
     python benchmarks/ablation.py [--root FOLDER] [--only ROW ...]
 
-Every row trains on 50,000 of the training images and is tested on the 10,000 held out, by the same
-split for the same seed; the test set stays out of it. The rows named `plateau` steer by the loss on
-the very images that they are tested on, as the exercise does. Writes each run in results/ablation/,
-and over all rows that have three seeds results/ablation.md and .json.
+Every row is trained on 50,000 of the training images and evaluated on the 10,000 held out; a seed
+gives the same split in every row, and the test set is not used. In the rows named `plateau`,
+ReduceLROnPlateau is stepped with the loss on the images that also evaluate them, as in the
+exercise. Writes each run to results/ablation/, and all rows with at least three seeds to
+results/ablation.md and ablation.json.
 """
 
 import json
@@ -32,26 +33,26 @@ from report import markdown_table
 
 @dataclass(frozen=True)
 class Choices:
-    """Net4's layers, and everything that was tried on them."""
+    """Everything that was tried with Net4's layers; the defaults are the row `start`."""
 
-    blur: bool = False  # anti-aliased poolings: Net5, which takes no dropout
+    blur: bool = False  # anti-aliased pooling: Net5, which takes no dropout
     dropout: float = 0.0
-    batch_norm_first: bool = False  # BatchNorm-ReLU for ReLU-BatchNorm
+    batch_norm_first: bool = False  # BatchNorm before ReLU
     activation: type = nn.ReLU
     padding: bool = False  # in all convolutions of the second stage, which keeps it at 14x14
-    rotation: float = 10  # degrees, either way
-    shift: float = 0.07  # of the side, in both directions
+    rotation: float = 10  # degrees, in both directions
+    shift: float = 0.07  # of the side, horizontally and vertically
     scale: float = 0.1  # 0.9 to 1.1
-    shear: float = 6  # degrees, either way
-    elastic: float = 0.0  # alpha: half pixels
-    share: float = 1.0  # of the images that is augmented at all
+    shear: float = 6  # degrees, in both directions
+    elastic: float = 0.0  # ElasticTransform's alpha
+    share: float = 1.0  # of the images that are augmented
     interpolation: InterpolationMode = InterpolationMode.BILINEAR
     plateau: float | None = None  # ReduceLROnPlateau with this threshold; None: OneCycleLR
-    peak: float = 0.2  # the highest learning rate; with ReduceLROnPlateau the first
+    lr: float = 0.2  # max_lr of OneCycleLR, or the initial rate with ReduceLROnPlateau
     weight_decay: float = 1e-4
     batch_size: int = 128
-    decay: float | None = 0.998  # of the moving average, if any
-    smoothing: float = 0.0
+    decay: float | None = 0.998  # of the EMA; None: no EMA
+    smoothing: float = 0.0  # of the labels
 
     def net(self):
         """Return the network."""
@@ -83,8 +84,8 @@ class Choices:
         return Recipe(
             normalised(affine, *elastic),
             normalised(),
-            partial(SGD, lr=self.peak, momentum=0.9, weight_decay=self.weight_decay),
-            one_cycle(self.peak) if self.plateau is None else on_plateau(self.plateau),
+            partial(SGD, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay),
+            one_cycle(self.lr) if self.plateau is None else on_plateau(self.plateau),
             moving_average(self.decay) if self.decay else lambda net: None,
             partial(F.cross_entropy, label_smoothing=self.smoothing),
             batch_size=self.batch_size,
@@ -93,13 +94,13 @@ class Choices:
 
 START = Choices()
 NEAREST = replace(START, share=0.8, interpolation=InterpolationMode.NEAREST)
-PLATEAU = replace(NEAREST, plateau=1e-4, decay=None, peak=0.1)
+PLATEAU = replace(NEAREST, plateau=1e-4, decay=None, lr=0.1)
 LIGHT = {"rotation": 7, "shift": 0.05, "scale": 0.05, "shear": 0}
-ROWS = {  # what there is to try, and in what it differs from the start
+ROWS = {  # choices by name, and what they change
     "start": (
         START,
         "Net4 without dropout, one cycle to 0.2, batches of 128, images rotated by up to 10 "
-        "degrees, shifted by 7 %, scaled by 10 % and sheared by 6 degrees, weights averaged.",
+        "degrees, shifted by 7 %, scaled by 10 % and sheared by 6 degrees, an EMA of the weights.",
     ),
     "padding": (
         replace(START, padding=True),
@@ -123,7 +124,7 @@ ROWS = {  # what there is to try, and in what it differs from the start
         "Elastic deformation as well, which blurs a second time.",
     ),
     "batch-64": (
-        replace(START, batch_size=64, peak=0.1),
+        replace(START, batch_size=64, lr=0.1),
         "Batches of 64 at half the max_lr: twice the steps.",
     ),
     "weight-decay-5e-4": (replace(START, weight_decay=5e-4), "Five times the weight decay."),
@@ -149,11 +150,11 @@ ROWS = {  # what there is to try, and in what it differs from the start
         "`share-0.8-nearest` with label smoothing of 0.05 in training.",
     ),
     "nearest-peak-0.1": (
-        replace(NEAREST, peak=0.1),
+        replace(NEAREST, lr=0.1),
         "`share-0.8-nearest` with half the max_lr.",
     ),
     "nearest-peak-0.4": (
-        replace(NEAREST, peak=0.4),
+        replace(NEAREST, lr=0.4),
         "`share-0.8-nearest` with twice the max_lr.",
     ),
     "nearest-light": (
@@ -167,13 +168,13 @@ ROWS = {  # what there is to try, and in what it differs from the start
     "nearest-silu": (replace(NEAREST, activation=nn.SiLU), "`share-0.8-nearest` with SiLU."),
     "nearest-blur": (
         replace(NEAREST, blur=True),
-        "`share-0.8-nearest`, poolings blurring between the maximum and the stride: Net5 and "
-        "`best`. Its first three runs are those of net5-best-validation.",
+        "`share-0.8-nearest` with anti-aliased pooling: Net5 and `best`. Its first three runs are "
+        "those of net5-best-validation.",
     ),
     "blur-weight-decay-2e-4": (
         replace(NEAREST, blur=True, weight_decay=2e-4),
-        "`nearest-blur` with twice the weight decay; not taken: its loss is higher, its accuracy "
-        "the same within the std.",
+        "`nearest-blur` with twice the weight decay; not chosen: a higher loss, and the same "
+        "accuracy within the std.",
     ),
     "blur-weight-decay-3e-4": (
         replace(NEAREST, blur=True, weight_decay=3e-4),
@@ -181,7 +182,7 @@ ROWS = {  # what there is to try, and in what it differs from the start
     ),
     "plateau": (
         PLATEAU,
-        "`share-0.8-nearest` with ReduceLROnPlateau from 0.1, and no average; not the recipe of "
+        "`share-0.8-nearest` with ReduceLROnPlateau from 0.1 and without EMA; not the recipe of "
         "that name.",
     ),
     "plateau-light": (
@@ -190,47 +191,47 @@ ROWS = {  # what there is to try, and in what it differs from the start
     ),
     "plateau-light-threshold": (
         replace(PLATEAU, plateau=0.1, **LIGHT),
-        "`plateau-light`, a loss counting as better only if it is 10 % lower than the last that "
-        "did: `tuned_plateau`.",
+        "`plateau-light`, where a loss counts as an improvement only if it is below 0.9 x the best "
+        "so far: `tuned_plateau`.",
     ),
-    "plateau-0.05": (replace(PLATEAU, peak=0.05), "`plateau` from 0.05."),
+    "plateau-0.05": (replace(PLATEAU, lr=0.05), "`plateau` from 0.05."),
 }
 CHOSEN = "nearest-blur"  # Net5 and the recipe `best`
 
 
 def results_of(name):
-    """Return what the runs of a row have written, by seed."""
+    """Return the results of a row's runs, ordered by seed."""
     paths = (RESULTS / "ablation" / name).glob("seed-*.json")
     results = [json.loads(path.read_text()) for path in paths]
     return sorted(results, key=lambda result: result["settings"]["seed"])
 
 
 def whole(rows):
-    """Return the rows with three runs or more, or as many as `start` where it has fewer."""
+    """Return the rows with at least three runs, or as many as `start` if it has fewer."""
     enough = min(3, len(rows["start"]))
     return {name: results for name, results in rows.items() if len(results) >= enough}
 
 
 def compared(results, start):
-    """Return the summary of a row, with its gain over the start: the mean over common seeds."""
+    """Return a row's summary with its gain over `start`, a mean over the seeds that both have."""
     report = summary(results)
     before = dict(zip(*(summary(start)[name] for name in ("seeds", "last_epoch")), strict=True))
     pairs = zip(report["seeds"], report["last_epoch"], strict=True)
     gains = [accuracy - before[seed] for seed, accuracy in pairs if seed in before]
-    bare = [result["without_ema"]["accuracy"] for result in results if averaged_model(result)]
+    bare = [result["without_ema"]["accuracy"] for result in results if has_ema(result)]
     report["gain"] = statistics.mean(gains)
     report["gain_error"] = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
     report["without_ema"] = bare
     return report
 
 
-def averaged_model(result):
-    """Say whether a run took an average of its weights."""
+def has_ema(result):
+    """Return whether a run had an EMA."""
     return "without_ema" in result
 
 
 def table(report):
-    """Return the report as a Markdown table, a sentence for each row."""
+    """Return the report as a Markdown table; each row says what it changes."""
     header = ("", "last epoch, mean ± std", "gain ± its error", "loss")
     header += (f"first at {TARGET} %", "s a run", "what differs")
     cells = []
@@ -248,20 +249,19 @@ def table(report):
             )
         )
     pairs = [
-        (average, bare)
+        (average, last)
         for row in report.values()
-        for average, bare in zip(row["last_epoch"], row["without_ema"], strict=False)
+        for average, last in zip(row["last_epoch"], row["without_ema"], strict=False)
     ]
-    losses = [bare - average for average, bare in pairs]
-    sentence = (
-        f"Of all {len(losses)} runs with an average: the weights of the last step, against it."
-    )
-    cells.append(("without averaging", "", f"{statistics.mean(losses):+.3f}", "", "", "", sentence))
+    gains = [last - average for average, last in pairs]
+    sentence = f"The last step's weights against the EMA, over all {len(gains)} runs with one."
+    cells.append(("without EMA", "", f"{statistics.mean(gains):+.3f}", "", "", "", sentence))
     about = (
         "The gain is over `start` with the same seeds, its error the standard error of that mean. "
-        "Rows differ in how many seeds they have: gains compare better than means. "
-        "The rows named `plateau` steer by the images they are tested on, as the exercise does. "
-        "The seconds are of shared machines, on several days."
+        "Rows differ in their number of seeds, so gains compare better than means. "
+        "In the rows named `plateau`, ReduceLROnPlateau is stepped with the loss on the images "
+        "that also evaluate them, as in the exercise. The seconds are from shared machines, on "
+        "several days."
     )
     machines = [row["environment"] for row in report.values()]
     together = {name: either(machine[name] for machine in machines) for name in machines[0]}

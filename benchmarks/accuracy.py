@@ -1,4 +1,4 @@
-"""Draw test accuracy against parameters, from results/ and peers.json: docs/accuracy.png.
+"""Draw docs/accuracy.png, test accuracy against parameters, from results/ and peers.json.
 
 python benchmarks/accuracy.py
 """
@@ -20,10 +20,10 @@ SWEEP = re.compile(r"net(\d)(-width\d+)?-(\w+)")  # not validation, no other dro
 
 
 def points():
-    """Return what has been measured, and what others have published, as the plot takes them.
+    """Return our results and those published by others, as the plot takes them.
 
-    Ours are the sweeps over seeds of at most 15 epochs on the test images, the most accurate of
-    each network and width; and, for networks without a sweep, the experiments of the notebooks.
+    Ours are each network's most accurate sweep of at most 15 epochs on the test set, by width, or
+    the notebooks' run if a network has no sweep.
     """
     ours = {}
     for file in sorted(RESULTS.glob("*.json")):
@@ -80,9 +80,9 @@ def plot_accuracy_against_parameters(ours, peers, title=None, limit=8_000):
     """Plot test accuracy against the number of parameters, on a logarithmic scale.
 
     `ours` holds (name, parameters, accuracies over seeds in per cent), `peers` holds (name,
-    parameters, accuracy). Of ours, a large point is the mean and the small ones are the seeds. The
-    box of at least 99.4 % with fewer than `limit` parameters is shaded. A line goes through our
-    best at each size; other widths have no label unless they are on it.
+    parameters, accuracy). Each of ours has a large point for the mean and small ones for the
+    seeds. The area of at least 99.4 % with fewer than `limit` parameters is shaded. A line joins
+    our best at each size; other widths are labelled only if they are on it.
     """
     figure = plots.new_figure(12, 7.5)
     axes = figure.subplots()
@@ -140,10 +140,10 @@ def plot_accuracy_against_parameters(ours, peers, title=None, limit=8_000):
 
 
 def place_labels(axes, texts, points, edges=()):
-    """Write (text, x, y, colour) beside their points, so that nothing lies over anything else.
+    """Write each (text, x, y, colour) near its point without overlaps.
 
-    Each label goes to the nearest free place around its point, with a line to it where it is not
-    next to it. `points` (x, y) are kept free, and so are the lower and the right edge of boxes,
+    A label takes the nearest free place, joined to its point by a line if that is not adjacent. No
+    label covers one of `points` (x, y), or the lower or right edge of one of the boxes `edges`,
     ((left, bottom), (right, top)).
     """
     axes.figure.draw_without_rendering()  # the layout has to be known
@@ -174,7 +174,7 @@ def place_labels(axes, texts, points, edges=()):
 
 
 def places_around(point, size, unit):
-    """Yield Bboxes of a size around a point, the near ones first, and the line to each, (20, 2)."""
+    """Yield Bboxes of a size around a point, nearest first, with the line to each, (20, 2)."""
     for distance in range(7, 300, 5):
         for angle in np.linspace(0, 2 * np.pi, 32, endpoint=False):
             direction = np.array([np.cos(angle), np.sin(angle)])
@@ -184,7 +184,7 @@ def places_around(point, size, unit):
 
 
 def main():
-    """Draw, and write."""
+    """Draw the picture and write it."""
     figure = plot_accuracy_against_parameters(*points())
     figure.savefig(HERE.parent / "docs" / "accuracy.png", dpi=150)
 

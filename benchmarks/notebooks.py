@@ -1,11 +1,11 @@
-"""Run the notebooks from top to bottom; keep their outputs in them, and their results in results/.
+"""Execute the notebooks in place, and copy their results to results/steps/.
 
     OMP_NUM_THREADS=1 MNIST_ROOT=FOLDER python benchmarks/notebooks.py [S7_Step1.ipynb ...]
 
-A notebook that fails stays as it was. Progress bars, which are gone when a run ends, are left out.
-What the experiments kept in runs/steps/, if of 15 epochs on the full MNIST, goes to results/steps/,
-from where the README's table and docs/accuracy.png take it. EPOCHS=1 and a small MNIST_ROOT give a
-quick run, best in a copy of the folder.
+A notebook that fails is left unchanged. Progress bars are removed from the outputs. Results in
+runs/steps/ of 15 epochs on the full MNIST are copied to results/steps/, the source of the README's
+table and of docs/accuracy.png. For a quick run, set EPOCHS=1 and a small MNIST_ROOT in a copy of
+the repository.
 """
 
 import argparse
@@ -31,7 +31,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def execute(path, folder):
-    """Return the notebook of a file, run in a folder; CellExecutionError if a cell fails."""
+    """Return a file's notebook after running it in a folder; CellExecutionError if a cell fails."""
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook,
@@ -52,9 +52,9 @@ def execute(path, folder):
 
 
 def publish(kept, folder):
-    """Copy the experiments kept in a folder, if whole and on the full MNIST, to another folder.
+    """Copy the results of 15 epochs on the full MNIST from one folder to another.
 
-    A file is named after its experiment, such as 2.1-net2.json, and says where the run was made.
+    A file is named after its experiment, such as 2.1-net2.json, and gets hardware and versions.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(kept.glob("*, full, 15 epochs.json")):

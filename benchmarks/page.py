@@ -1,8 +1,8 @@
 """Time a frame of docs/index.html in a browser: python benchmarks/page.py
 
-A digit is drawn with the mouse. A frame is what follows a movement: the drawing is brought to
-MNIST's form, goes through the network, and drawing, maps and answer are painted. The page times
-its frames itself; this prints their median.
+A digit is drawn with the mouse. Each movement makes a frame: the drawing is converted to MNIST's
+format and goes through the network, then drawing, feature maps and answer are painted. The page
+times its own frames; this script prints their median.
 """
 
 import platform
@@ -19,7 +19,7 @@ FRAMES = 30
 
 
 def time_frames(net):
-    """Return the milliseconds of the last 30 frames of a drawing, the network given by its name."""
+    """Return the milliseconds of the last 30 frames of a drawing, for a network by its name."""
     with open_browser() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(f"{PAGE.as_uri()}#net={net}")
@@ -30,7 +30,7 @@ def time_frames(net):
 
 
 def main():
-    """Print the median, the fastest and the slowest frame of each network."""
+    """Print each network's median, fastest and slowest frame."""
     print(f"{FRAMES} frames each, {platform.machine()}, in milliseconds")
     for net in ("Net5", "Net4"):
         times = time_frames(net)

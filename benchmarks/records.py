@@ -18,15 +18,15 @@ import plots
 from history import TARGET
 from report import markdown_table
 
-SEEDS = 10  # that a record needs
+SEEDS = 10  # fewer make a record provisional
 
 
 @dataclass(frozen=True)
 class Record:
-    """A sweep below results/, and the options of seeds.py that made it.
+    """A sweep in results/, and the options of seeds.py that made it.
 
-    With `epoch` its runs count as stopped after that epoch: their schedule was made for more.
-    `net` names a network that model.py no longer has, `commit` the last one that had it.
+    With `epoch`, the runs count as stopped after that epoch of a longer schedule. `net` names a
+    network that model.py no longer has, `commit` the last one that had it.
     """
 
     sweep: str
@@ -39,7 +39,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Track:
-    """Records of one kind, the newest first: each has its predecessor in the row below."""
+    """Records of one kind, newest first: each beats the one in the row below."""
 
     title: str
     records: tuple
@@ -90,7 +90,7 @@ TRACKS = (
 
 
 def runs(sweep):
-    """Return the results of a sweep's seeds, in the order of their seeds."""
+    """Return the results of a sweep's runs, ordered by seed."""
     results = [json.loads(path.read_text()) for path in (RESULTS / sweep).glob("seed-*.json")]
     return sorted(results, key=lambda result: result["settings"]["seed"])
 
@@ -120,7 +120,7 @@ def row(record):
 
 
 def command(record):
-    """Return the command that makes a record, and what it ran on as a comment."""
+    """Return the command that makes a record, with its hardware as a comment."""
     every = [result["settings"] for result in runs(record.sweep)]
     found = {kind: either(settings[kind] for settings in every) for kind in ("hardware", "threads")}
     commit = f"commit {record.commit}; " if record.commit else ""

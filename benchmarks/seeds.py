@@ -1,14 +1,15 @@
-"""A network and a recipe over several seeds: what the last epoch reaches, and how much it varies.
+"""Train a network with a recipe over several seeds; tabulate the last epoch's accuracy.
 
     python benchmarks/seeds.py --net net5 --recipe best --seeds 1-10 [--root FOLDER]
     torchrun --nproc-per-node 2 benchmarks/seeds.py --net net5 --recipe best --seeds 1-10
 
-Writes results/NAME/seed-N.json for each run, and over all of them results/NAME.json and NAME.md.
-`--data` takes another data set than MNIST, see docs/data.md.
-Runs go side by side in processes that share the cores; under torchrun each rank takes its share
-of the seeds, and rank 0 writes the table. What an interrupted sweep has done is not done again:
-whole runs are taken from results/, a run under way goes on from its checkpoint in runs/sweeps/.
-A seed decides weights, order, augmentation, and which images are held out.
+Writes results/NAME/seed-N.json for each run, and a summary to results/NAME.json and NAME.md.
+`--data` takes another data set than MNIST, see docs/data.md. The seed determines weights, order,
+augmentation, and which images are held out.
+
+Runs are trained in parallel processes that share the cores; under torchrun each rank trains its
+share of the seeds and rank 0 writes the summary. An interrupted sweep continues where it stopped:
+finished runs are read from results/, an unfinished one resumes from its checkpoint in runs/sweeps/.
 """
 
 import argparse
@@ -55,11 +56,11 @@ RESULTS, STATES = HERE / "results", HERE.parent / "runs" / "sweeps"
 
 @dataclass(frozen=True)
 class Run:
-    """One training: `net` and `recipe` are called for a fresh network and its Recipe.
+    """One training run: `net` and `recipe` are called for a new network and its Recipe.
 
-    With `split` "test" the test set is tested after every epoch, and `val_size` images, if any, are
-    held out to drive ReduceLROnPlateau; with "validation" the images held out are what is tested,
-    and the test set stays out of it.
+    With `split` "test" every epoch is evaluated on the test set, and the loss on the `val_size`
+    held-out images, if any, steps ReduceLROnPlateau; with "validation" every epoch is evaluated on
+    the held-out images alone.
     """
 
     name: str
@@ -75,17 +76,20 @@ class Run:
 
     @property
     def result(self):
-        """The file that keeps the history and what it came from."""
+        """The file with the run's settings and history."""
         return RESULTS / self.name / f"seed-{self.seed}.json"
 
     @property
     def state(self):
-        """The file that keeps where the run is, and in the end the weights."""
+        """The run's checkpoint, which in the end holds the trained weights."""
         return STATES / self.name / f"seed-{self.seed}.pt"
 
 
 def train(run, threads):
-    """Do a run, or what is left of it, with so many threads; return its result as a dict."""
+    """Run or resume one training with `threads` threads; return its result as a dict.
+
+    Raises ValueError if the result or the checkpoint that exists is of another run.
+    """
     torch.set_num_threads(threads)
     experiment = prepare(
         run.net,
@@ -126,7 +130,7 @@ def train(run, threads):
 
 
 def check_same(run, settings, kept):
-    """Raise ValueError for a result that is there, but of other settings."""
+    """Raise ValueError, naming what differs, if an existing result has other settings."""
     differing = [
         f"{name} is {value!r}, was {kept.get(name)!r}"
         for name, value in settings.items()
@@ -164,7 +168,7 @@ def cores():
 
 
 def train_all(runs, processes):
-    """Do runs side by side; return their results in order. Tells of each that is done."""
+    """Train runs in parallel; return their results in order, and print each as it is done."""
     processes = min(processes, len(runs))
     threads = max(1, cores() // processes)
     context = multiprocessing.get_context("spawn")  # CUDA cannot be used in a forked process
@@ -178,7 +182,7 @@ def train_all(runs, processes):
 
 
 def summary(results):
-    """Return what runs that differ in their seeds come to; accuracies in per cent."""
+    """Return statistics over runs that differ only in the seed; accuracies in per cent."""
     histories = [History(**result["history"]) for result in results]
     all_settings = [result["settings"] for result in results]
     last = [history.accuracy[-1] for history in histories]
@@ -208,17 +212,17 @@ def summary(results):
 
 
 def either(values):
-    """Return the different values as one text, "A or B"; values may be such texts themselves."""
+    """Return the distinct values as one text, "A or B"; a value may be such a text itself."""
     return " or ".join(sorted({part for value in values for part in str(value).split(" or ")}))
 
 
 def first_at(accuracies, target):
-    """Return the first epoch, counted from 1, with this accuracy or more, or None."""
+    """Return the first epoch, counted from 1, with an accuracy of at least `target`, or None."""
     return next((n for n, value in enumerate(accuracies, 1) if value >= target), None)
 
 
 def sweeps_table(tables):
-    """Return summaries by their titles as a Markdown table."""
+    """Return a Markdown table of summaries, given by their titles."""
     header = ("", "parameters", "seeds", "last epoch, mean ± std", "lowest", "best epoch")
     header += (f"first at {TARGET} %", "s a run")
     rows = [row(*item) for item in tables.items()]
@@ -236,8 +240,8 @@ def row(title, table):
         first += f" to {max(reached)}" if max(reached) > min(reached) else ""
     if 0 < len(reached) < len(table["seeds"]):
         first += f", {len(reached)} of {len(table['seeds'])}"
-    alike = " or " not in table["environment"]["threads"]
-    seconds = f"{statistics.median(table['seconds']):.0f}" if alike else "differing"
+    comparable = " or " not in table["environment"]["threads"]
+    seconds = f"{statistics.median(table['seconds']):.0f}" if comparable else "differing"
     accuracy = f"{table['mean']:.2f} ± {table['std']:.2f}"
     extremes = (f"{each:.2f}" for each in (table["minimum"], max(table["best_accuracy"])))
     parameters = f"{table['parameters']:,}"
@@ -245,7 +249,7 @@ def row(title, table):
 
 
 def caption(table):
-    """Return the lines below a table: what was tested, and on what machine."""
+    """Return the text below a table: images, epochs, hardware and versions."""
     tested = "the test images" if table["split"] == "test" else "training images held out"
     tested += History(table["source"]).mark
     about = table["environment"]
@@ -261,7 +265,7 @@ def caption(table):
 
 def parse_arguments(arguments=None):
     """Return the options as a namespace; `seeds` a list, `arguments` those of the network."""
-    parser = OneLineParser(description="Train over several seeds, and keep a table.")
+    parser = OneLineParser(description="Train over several seeds and tabulate the accuracy.")
     option = parser.option
     option("--net", "a network of model.py", choices=NETS, default="net5")
     parser.network_options()
@@ -269,9 +273,11 @@ def parse_arguments(arguments=None):
     option("--recipe", "see recipes.py", choices=RECIPES, default="best")
     option("--seeds", "such as 1-10 or 1,4,5", type=seed_list, default="1-3")
     option("--epochs", "of each run (default: the recipe's)", type=int)
-    option("--split", "what is tested", choices=("test", "validation"), default="test")
-    option("--val-size", "images held out (default: 0; 10,000 for validation)", type=int)
-    option("--processes", "runs side by side (default: one for each core; one on CUDA)", type=int)
+    option(
+        "--split", "to evaluate on after each epoch", choices=("test", "validation"), default="test"
+    )
+    option("--val-size", "images to hold out (default: 0; 10,000 for validation)", type=int)
+    option("--processes", "runs in parallel (default: one for each core; one on CUDA)", type=int)
     option("--device", "auto, cpu, cuda or mps", default="auto")
     parser.data_options(source="full")
     option(
@@ -293,7 +299,7 @@ def parse_arguments(arguments=None):
 
 
 def seed_list(text):
-    """Return the seeds that a text such as "1-3,7" names."""
+    """Return the seeds named by a text such as "1-3,7"."""
     seeds = []
     if re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
         for part in text.split(","):
@@ -369,7 +375,7 @@ def main(arguments=None):
 
 
 def write(name, table, text):
-    """Write a table below results/, as JSON and as Markdown."""
+    """Write a summary, as JSON, and its text, as Markdown, to results/."""
     content = json.dumps(table, indent=1).encode() + b"\n"
     write_atomically(RESULTS / f"{name}.json", content)
     write_atomically(RESULTS / f"{name}.md", text.encode())

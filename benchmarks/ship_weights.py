@@ -1,4 +1,4 @@
-"""Ship the weights of a finished run: weights/NAME.pt, and its entry in weights/metadata.json.
+"""Publish a finished run's weights as weights/NAME.pt, with an entry in weights/metadata.json.
 
     python benchmarks/ship_weights.py net4 runs/sweeps/net4-dropout0-best/seed-1.pt --dropout 0
     python benchmarks/ship_weights.py net5 runs/sweeps/net5-best/seed-1.pt
@@ -6,8 +6,8 @@
     python benchmarks/ship_weights.py net7 runs/sweeps/net7-separable/seed-1.pt
     python benchmarks/ship_weights.py net5 runs/sweeps/net5-hands/seed-1.pt --as net5_hands
 
-The checkpoint is that of a run of seeds.py on all 60,000 images with a seed fixed beforehand, so
-nothing was chosen. The weights are tested again here, and have to reach what the run reached.
+The checkpoint is of a run of seeds.py on all 60,000 images with a seed fixed beforehand, so nothing
+was chosen. The weights are evaluated again and must give the test loss of the run.
 """
 
 import hashlib
@@ -36,8 +36,8 @@ WEIGHTS = HERE.parent / "weights"
 def entry_for(name, net, arguments, checkpoint, loader):
     """Return the bytes of a checkpoint's weights and their entry in metadata.json.
 
-    `net` is an untrained network of the run's kind, made with `arguments`. Raises ValueError if the
-    weights do not fit it, or do not reach on `loader` what the checkpoint says.
+    `net` is an untrained network of the run's class, made with `arguments`. Raises ValueError if
+    the weights do not fit it, or if their loss on `loader` is not the checkpoint's test loss.
     """
     weights = evaluated_weights(checkpoint)
     try:
@@ -70,7 +70,7 @@ def entry_for(name, net, arguments, checkpoint, loader):
 
 def main(arguments=None):
     """Run the command line."""
-    parser = OneLineParser(description="Ship the weights of a finished run.")
+    parser = OneLineParser(description="Publish the weights of a finished run.")
     option = parser.option
     option("name", "of the network, and of its weights", choices=NETS)
     option("checkpoint", "of the run", type=Path)

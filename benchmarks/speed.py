@@ -1,12 +1,12 @@
-"""Our loader and loop against the standard way, in one process, taking turns.
+"""Time our loader and training loop against the standard way, alternating in one process.
 
     python benchmarks/speed.py [--root FOLDER] [--device cuda --workers 4]
 
 Measures, with Step 3's rotation and batches of 128: loading alone; a training epoch of Net4 and
-Net5; the floor of an epoch, forward, backward and step as often on one batch that is already
-there; and the peak memory of loading. The standard way is torchvision's data set with its
-transforms image by image, a DataLoader with the better of several numbers of workers, and the
-loop of the tutorials. Prints a table and writes speed-DEVICE.json beside this script.
+Net5; the floor of an epoch, which is as many forward passes, backward passes and steps on one batch
+that is already on the device; and the peak memory of loading. The standard way is torchvision's
+dataset, which transforms one image at a time, a DataLoader with the best of several numbers of
+workers, and the training loop of the tutorials. Prints a table and writes speed-DEVICE.json here.
 """
 
 import argparse
@@ -46,14 +46,16 @@ def parse_arguments():
     option = parser.option
     parser.data_options(source="full")
     option("--device", "cpu or cuda", default="cpu")
-    option("--rounds", "times that each is measured", type=int, default=3)
-    option("--workers", "the standard way's", type=int, nargs="+", default=[0, 2])
+    option("--rounds", "measurements of each", type=int, default=3)
+    option(
+        "--workers", "the standard way's; the fastest counts", type=int, nargs="+", default=[0, 2]
+    )
     option("--out", "JSON file (default: speed-DEVICE.json, here)", type=Path)
     parser.add_argument("--peak-memory", choices=("ours", "standard"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-# --- The contestants ---------------------------------------------------------------------------
+# --- What is compared --------------------------------------------------------------------------
 
 
 def our_loader(found, device):
@@ -77,12 +79,12 @@ def standard_loader(found, device, workers):
 
 
 def our_epoch(net, optimizer, device, loader):
-    """Train as this library does."""
+    """Train for one epoch with this library's loop."""
     utils.train_model(net, device, loader, optimizer, 1, leave=False)
 
 
 def standard_epoch(net, optimizer, device, loader):
-    """Train as the tutorials do: everything read back from the device at every step."""
+    """Train for one epoch as the tutorials do, reading loss and accuracy back at every step."""
     net.train()
     correct = processed = 0
     with tqdm(loader, leave=False) as bar:
@@ -100,7 +102,7 @@ def standard_epoch(net, optimizer, device, loader):
 
 
 def floor_epoch(net, optimizer, images, labels, steps):
-    """Do the arithmetic of an epoch and nothing else, on one batch over and over."""
+    """Run the forward pass, backward pass and step of an epoch on one batch, over and over."""
     net.train()
     for _ in range(steps):
         optimizer.zero_grad(set_to_none=True)
@@ -112,7 +114,7 @@ def floor_epoch(net, optimizer, images, labels, steps):
 
 
 def seconds(work, device):
-    """Return how long some work takes, the device's share included."""
+    """Return the seconds that a call takes, until the device is done as well."""
     start = time.perf_counter()
     work()
     if torch.device(device).type == "cuda":
@@ -121,9 +123,9 @@ def seconds(work, device):
 
 
 def take_turns(works, rounds, device):
-    """Return the seconds of each work, a list by name, from works in turn: pairs of name and call.
+    """Time pairs of a name and a call in turn, round by round; return lists of seconds by name.
 
-    Of the standard way's numbers of workers the first round picks the best.
+    After the first round only the standard way with the fastest number of workers remains.
     """
     times = {name: [] for name, _ in works}
     for number in range(rounds):
@@ -142,13 +144,13 @@ def best_standard(times):
 
 
 def run_through(loader):
-    """Load an epoch."""
+    """Load every batch of one epoch."""
     for _ in loader:
         pass
 
 
 def measure_loading(found, options):
-    """Return the seconds of loading an epoch, for ours and for each number of workers."""
+    """Return the seconds of loading an epoch: ours, and the standard way by number of workers."""
     works = [("ours", partial(run_through, our_loader(found, options.device)))]
     for workers in options.workers:
         loader = standard_loader(found, options.device, workers)
@@ -157,7 +159,7 @@ def measure_loading(found, options):
 
 
 def measure_epochs(net_class, found, options):
-    """Return the seconds of a training epoch: ours, the floor, and each number of workers."""
+    """Return the seconds of a training epoch: ours, the floor, the standard way by workers."""
     device = options.device
     loader = our_loader(found, device)
     images, labels = next(iter(loader))
@@ -172,7 +174,7 @@ def measure_epochs(net_class, found, options):
 
     floor = with_fresh_net(floor_epoch, images=images, labels=labels, steps=len(loader))
     ours = with_fresh_net(our_epoch, device=device, loader=loader)
-    works = [("floor", floor), ("ours", ours), ("floor", floor)]  # both sides: machines drift
+    works = [("floor", floor), ("ours", ours), ("floor", floor)]  # before and after: machines drift
     for workers in options.workers:
         loader = standard_loader(found, device, workers)
         standard = with_fresh_net(standard_epoch, device=device, loader=loader)
@@ -181,9 +183,9 @@ def measure_epochs(net_class, found, options):
 
 
 def peak_memory(found, options):
-    """Print the peak resident memory, in MB, of this process after it loaded an epoch one way.
+    """Load an epoch one way, then print this process's peak resident memory in MB.
 
-    From Linux's own account of the process: `resource` counts what its parent held, too.
+    Read from /proc, because `resource` includes the parent process's memory.
     """
     ours = options.peak_memory == "ours"
     loader = our_loader(found, "cpu") if ours else standard_loader(found, "cpu", workers=0)
@@ -193,7 +195,7 @@ def peak_memory(found, options):
 
 
 def measure_memory(found):
-    """Return the peak resident memory of loading, in MB, each way in a process of its own."""
+    """Return the peak resident memory of loading in MB; each way runs in its own process."""
     command = [sys.executable, __file__, "--root", str(found.root), "--source", "auto"]
     return {
         way: float(
@@ -209,7 +211,7 @@ def measure_memory(found):
 
 
 def summary(times):
-    """Return medians, and the medians over the rounds of ours relative to the others."""
+    """Return median seconds, and the median over the rounds of our time relative to the others."""
     standard = best_standard(times)
     medians = {name: statistics.median(values) for name, values in times.items()}
     result = {"seconds": times, "median_seconds": medians, "standard": standard}
@@ -224,7 +226,7 @@ def summary(times):
 
 
 def median_ratio(ours, theirs):
-    """Return the median of the ratios, round by round."""
+    """Return the median over the rounds of the ratio within each round."""
     return statistics.median(own / its for own, its in zip(ours, theirs, strict=True))
 
 
@@ -262,7 +264,7 @@ def main():
 
 
 def table(report):
-    """Return what the report has so far as a Markdown table, its hardware and versions below."""
+    """Return what was measured so far as a Markdown table, with hardware and versions below."""
     loading, memory = report["loading"], report["peak_memory_mb"]
     rows = [
         (

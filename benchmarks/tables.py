@@ -1,10 +1,10 @@
-"""Fill in the figures of README.md and docs/ from the results files.
+"""Fill in the figures and tables of README.md and docs/ from the results files.
 
     python benchmarks/tables.py
 
-A figure or table stands between markers: <!-- NAME.FIELD -->99.59<!-- end -->. NAME is a file in
-results/, FIELD one of `field`'s; a NAME without FIELD is one of BLOCKS. A test generates all of
-them again and expects no change.
+Each stands between markers: <!-- NAME.FIELD -->99.59<!-- end -->. NAME is a file in results/ and
+FIELD one of `field`'s; a NAME without FIELD is one of BLOCKS. A test fills in all of them again and
+expects no change.
 """
 
 import json
@@ -66,7 +66,7 @@ def load(name):
 
 
 def path():
-    """Return the table of the networks, a reason for each; one seed, as the notebooks ran it."""
+    """Return the table of the networks with a reason for each; accuracies are the notebooks'."""
     kept = {name.split()[0]: rest for name, *rest in load_results(RESULTS / "steps")}
     rows = []
     for net, experiment, why in PATH:
@@ -78,7 +78,7 @@ def path():
 
 
 def summary():
-    """Return the README's table of results: last epoch, mean and standard deviation over seeds."""
+    """Return the README's results: last epoch, mean and standard deviation over seeds."""
     rows = []
     for title, name in SUMMARY:
         t = load(name)
@@ -89,7 +89,7 @@ def summary():
 
 
 def details():
-    """Return every sweep on the test set, with its hardware and versions below."""
+    """Return every sweep on the test set, with hardware and versions."""
     return with_machines({title: load(name) for title, name in DETAILS})
 
 
@@ -99,13 +99,13 @@ def usps():
 
 
 def with_machines(tables):
-    """Return the table of sweeps by their titles, and a list of what they ran on."""
+    """Return a table of sweeps, given by their titles, and a list of their hardware below."""
     machines = [machine(*item) for item in tables.items()]
     return sweeps_table(tables) + "\n\n" + "\n".join(machines)
 
 
 def machine(title, summary):
-    """Return what a sweep ran on, as an item of a Markdown list."""
+    """Return a sweep's epochs, images, hardware and version as an item of a Markdown list."""
     about = summary["environment"]
     return (
         f"- {title}: {summary['epochs']} epoch{'s' * (summary['epochs'] != 1)} of "
@@ -115,7 +115,7 @@ def machine(title, summary):
 
 
 def output():
-    """Return what train.py prints, from the run of net5 with seed 1 that the results hold."""
+    """Return train.py's output for Net5, `best`, seed 1, from that run's history."""
     result = json.loads((RESULTS / "net5-best" / "seed-1.json").read_text())
     history = History(**result["history"])
     lists = {name: value for name, value in vars(history).items() if isinstance(value, list)}
@@ -128,7 +128,7 @@ def output():
 
 
 def weights():
-    """Return the table of the weights that ship."""
+    """Return the table of the trained weights."""
     entries = json.loads((REPOSITORY / "weights" / "metadata.json").read_text())
     rows = [
         (f"`{e['name']}`", f"{e['parameters']:,}", f"{e['test_accuracy']:.2f}", e["recipe"])
@@ -150,7 +150,7 @@ def speed():
 
 
 def faster():
-    """Return how much sooner 99.4 % is reached on a CPU, as a sentence."""
+    """Return how much faster `quick` reaches 99.4 % on a CPU, as a sentence."""
     return target_benchmark.sentence(reports("time-to-target")[0])
 
 
@@ -194,7 +194,7 @@ def photographs():
 
 
 def records():
-    """Return the records, and Net5 by its width."""
+    """Return the records of each track, and Net5 by width."""
     return records_benchmark.tables()
 
 
@@ -243,7 +243,7 @@ def field(name, field):
 
 
 def fill(text):
-    """Return a text with everything between markers generated again."""
+    """Return a text with everything between markers replaced by current figures."""
 
     def generate(match):
         start, name, _, end = match.groups()
@@ -255,12 +255,12 @@ def fill(text):
 
 
 def pages():
-    """Return the files that hold markers."""
+    """Return the files that may hold markers."""
     return [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 
 
 def main():
-    """Fill in all pages, and draw the README's curves."""
+    """Fill in all pages and draw the README's curves."""
     for page in pages():
         write_atomically(page, fill(page.read_text()).encode())
     result = json.loads((RESULTS / "net5-best" / "seed-1.json").read_text())

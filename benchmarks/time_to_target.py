@@ -2,12 +2,12 @@
 
     python benchmarks/time_to_target.py [--root FOLDER]
 
-Net4 by `plateau` with torchvision's transforms in a DataLoader, and Net5 by `quick` and by `best`,
-train on the same machine with all its threads, one after the other. Each is tested after every
-epoch, all of it timed from the first step. `quick` ends so close to 99.4 % that one seed says
-little: it runs to its end with several, and the mean over them counts; the others end at the last
-target. Prints a table and the ratio at 99.4 %, a lower bound where the exercise's recipe does not
-get there. Writes time-to-target-DEVICE.json.
+Net4 with `plateau` and torchvision's transforms in a DataLoader, and Net5 with `quick` and `best`,
+train one after the other on the same machine, with all its threads. Each is evaluated after every
+epoch; the time runs from the first step and includes evaluation. `quick` ends so close to 99.4 %
+that one seed says little, so it is trained to its end over several seeds and their mean counts;
+the others stop at the last target. Prints a table and the ratio at 99.4 %, which is a lower bound
+if the exercise's recipe does not reach it. Writes time-to-target-DEVICE.json.
 """
 
 import json
@@ -121,14 +121,14 @@ def mean(runs):
 
 def main(arguments=None):
     """Measure, print and write."""
-    parser = OneLineParser(description="Time our recipes and the exercise's to 99.4 %.")
+    parser = OneLineParser(description="Time our recipes and the exercise's to the targets.")
     option = parser.option
     parser.data_options(source="full")
     option("--device", "cpu or cuda", default="cpu")
-    option("--seed", "the first of quick's, and that of the others", type=int, default=1)
-    option("--epochs", "at most, and the length of best's schedule", type=int, default=15)
-    option("--quick-epochs", "the length of quick's schedule", type=int, default=3)
-    option("--quick-seeds", "runs of quick, their seeds following --seed", type=int, default=5)
+    option("--seed", "first seed of quick, and the seed of the others", type=int, default=1)
+    option("--epochs", "maximum, and length of best's schedule", type=int, default=15)
+    option("--quick-epochs", "length of quick's schedule", type=int, default=3)
+    option("--quick-seeds", "number of seeds of quick, counted from --seed", type=int, default=5)
     option("--workers", "of the standard way's DataLoader", type=int, default=2)
     option("--out", "JSON file (default: time-to-target-DEVICE.json, here)", type=Path)
     options = parser.parse_args(arguments)
@@ -154,7 +154,7 @@ def main(arguments=None):
 
 
 def table(report):
-    """Return what the report has so far as a Markdown table: a row a way, a column a target."""
+    """Return what was measured so far as a Markdown table, with a column for each target."""
     seeds = len(report.get("quick", {}).get("runs", []))
     titles = {
         "standard": "Net4, `plateau`, the standard way",
@@ -169,7 +169,7 @@ def table(report):
 
 
 def cell(way, target):
-    """Return when a way reached a target, such as "99 s (epoch 4)"."""
+    """Return when a target was reached, such as "99 s (epoch 4)"."""
     epoch = first_at(way["accuracies"], target)
     if epoch is None:
         return f"not in {way['seconds'][-1]:.0f} s ({len(way['seconds'])} epochs)"
