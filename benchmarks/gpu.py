@@ -3,9 +3,10 @@
     python benchmarks/gpu.py [--root FOLDER] [--minutes 8]
 
 In this order: the tests marked `cuda`; our loader and epochs against the standard way; the time to
-the targets; 20 seeds of `quick` side by side; the recipe of each notebook. A step is one or more
-commands, which are printed. Their results are speed-cuda.json, time-to-target-cuda.json and
-results/cuda-*, from which tables.py fills in README.md and docs/; gpu-cuda.json lists the steps.
+the targets; 20 seeds of `quick` side by side, in processes, so that each is the run that seeds.py
+trains alone; the recipe of each notebook. A step is one or more commands, which are printed. Their
+results are speed-cuda.json, time-to-target-cuda.json and results/cuda-*, from which tables.py fills
+in README.md and docs/; gpu-cuda.json lists the steps.
 
 When the time is up, the step under way is stopped and the rest are skipped. Run the script again
 for them: on the same hardware, steps that are done are not repeated. To try it without a GPU,

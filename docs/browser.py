@@ -1,4 +1,4 @@
-"""Open the page in an installed Chromium or Chrome: for the picture, the benchmark, the tests."""
+"""Open the page in an installed Chromium or Chrome: for its picture, benchmark and tests."""
 
 import shutil
 from contextlib import contextmanager
@@ -8,10 +8,10 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 @contextmanager
 def open_browser():
-    """Yield a headless browser, a Playwright Browser, and close it in the end.
+    """Yield a headless Playwright Browser, closed at the end.
 
-    Raises ModuleNotFoundError without Playwright's Python package, FileNotFoundError where no
-    browser is installed.
+    Raises ModuleNotFoundError without Playwright's Python package, FileNotFoundError if no browser
+    is installed.
     """
     from playwright.sync_api import sync_playwright
 
@@ -27,9 +27,9 @@ def open_browser():
 
 
 def draw(page, points):
-    """Draw a stroke on the page with the mouse, points (x, y) in per cent of the paper.
+    """Draw a stroke with the mouse through points (x, y), in per cent of the paper's size.
 
-    Yields after every point, when the frame that shows it has been drawn.
+    Yields after every point, once the frame that shows it is painted.
     """
     box = page.locator("#drawing").bounding_box()
     for number, (x, y) in enumerate(points):
@@ -42,5 +42,5 @@ def draw(page, points):
 
 
 def settle(page):
-    """Wait until the frame that is due has been drawn."""
+    """Wait until the pending frame is painted."""
     page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)))")

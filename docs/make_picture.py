@@ -1,6 +1,6 @@
 """Write docs/demo.gif, the page in action: python docs/make_picture.py
 
-A digit is drawn, pixels of a map are pointed at, a map is looked into. Needs the packages of
+A digit is drawn, the pointer moves over a feature map, the map is opened. Needs the packages of
 requirements-dev.txt and an installed Chromium or Chrome.
 """
 
@@ -29,7 +29,7 @@ POINTER = """() => {
 
 
 def scenes(page):
-    """Act on the page; yield, for each picture to take, for how many milliseconds it stays."""
+    """Act on the page; yield, whenever a picture is due, its duration in milliseconds."""
     yield 900
     for stroke in FIVE:
         points = [tuple(map(int, point.split(","))) for point in stroke.split()]
@@ -52,7 +52,7 @@ def scenes(page):
 
 
 def main():
-    """Take the pictures, and write them as one."""
+    """Take the pictures and write them as a GIF."""
     pictures, durations = [], []
     with open_browser() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
