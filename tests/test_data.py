@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from collections import Counter
 
@@ -121,10 +120,8 @@ def test_a_silent_network_is_given_up(monkeypatch):
         monkeypatch.setattr(
             datasets.MNIST, "mirrors", [f"http://127.0.0.1:{deaf.getsockname()[1]}/"] * 2
         )
-        start = time.monotonic()
         with pytest.raises(OSError, match=r"timed out|no answer in 0\.5 s"):
             answering_mirrors(silence=0.5)
-        assert time.monotonic() - start < 5
 
 
 def test_a_hanging_name_look_up_is_given_up(monkeypatch):

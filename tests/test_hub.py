@@ -6,11 +6,10 @@ import inspect
 import json
 import pickle
 import shutil
-import subprocess
 import sys
 import types
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 import torch
@@ -209,11 +208,11 @@ def test_two_loads_give_one_type_and_two_folders_two(copy):
     assert type(load("net5")) is not type(load("net5", copy))
 
 
-def test_networks_in_a_spawned_process():
+def test_networks_in_another_process(processes):
     nets = [load(name) for name in ("net4", "net6")]
     nets += [network() for network in networks.NETS.values()]
     nets += [recipes.best().averaged_model(net) for net in nets]
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, processes) as pool:
         returned = list(pool.map(torch.nn.Module.eval, nets))
     images = torch.randn(2, 1, 28, 28)
     for net, again in zip(nets, returned, strict=True):
@@ -221,17 +220,21 @@ def test_networks_in_a_spawned_process():
         assert torch.equal(again(images), net.eval()(images))
 
 
-IN_ANOTHER_FOLDER = """
-import sys, torch
-net = torch.load("net.pt", weights_only=False)
-torch.save(net(torch.ones(1, 1, 28, 28)), "outputs.pt")
-"""
+def use_saved(folder):
+    """Load a network where model.py cannot be imported, and save what it makes of an image."""
+    sys.modules.pop("model", None)
+    sys.path[:] = [place for place in sys.path if Path(place).resolve() != REPOSITORY]
+    net = torch.load(folder / "net.pt", weights_only=False)
+    torch.save(net(torch.ones(1, 1, 28, 28)), folder / "outputs.pt")
 
 
-def test_a_saved_network_where_model_cannot_be_imported(tmp_path):
+def test_a_saved_network_where_model_cannot_be_imported(tmp_path, processes):
     net = load("net6").eval()
     torch.save(net, tmp_path / "net.pt")
-    subprocess.run([sys.executable, "-c", IN_ANOTHER_FOLDER], cwd=tmp_path, check=True)
+    process = processes.Process(target=use_saved, args=(tmp_path,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
     outputs = torch.load(tmp_path / "outputs.pt")
     torch.testing.assert_close(outputs, net(torch.ones(1, 1, 28, 28)))
 

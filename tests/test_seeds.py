@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -213,20 +214,32 @@ def test_held_out_images_beside_the_test_set(run_of):
     assert len(result["history"]["val_accuracy"]) == len(result["history"]["test_accuracy"]) == 2
 
 
+OPTIONS = [
+    *("--source", "auto", "--epochs", "1", "--seeds", "1-2"),
+    *("--net", "net4", "--recipe", "plateau", "--processes", "2"),
+]
+
+
 def sweep(folder, root, *command):
     """Run seeds.py from a copy of the repository's code; return its table."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
-    options = "--source auto --epochs 1 --seeds 1-2 --net net4 --recipe plateau --processes 2"
     script = folder / "benchmarks" / "seeds.py"
     done = subprocess.run(
-        [sys.executable, *command, script, "--root", root, "--device", "cpu", *options.split()],
-        env=environment,
+        [sys.executable, *command, script, "--root", root, "--device", "cpu", *OPTIONS],
+        env={**os.environ, "PYTHONPATH": ""},
         capture_output=True,
         text=True,
-        timeout=170,
     )
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "benchmarks" / "results" / "net4-plateau.json").read_text())
+
+
+def as_rank(rank, port, root, folder):
+    """Run seeds.py as torchrun would: as one of two ranks on this machine."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os.environ |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    seeds.RESULTS, seeds.STATES = folder / "results", folder / "states"
+    seeds.main(["--root", str(root), "--device", "cpu", *OPTIONS])
 
 
 @pytest.fixture
@@ -244,14 +257,37 @@ def code(tmp_path):
     return make
 
 
-def test_processes_and_ranks_come_to_the_same(code, small_root):
+def check_alike(table, other):
+    for name in ("last_epoch", "loss", "parameters"):
+        assert table[name] == other[name]
+
+
+def test_processes_and_ranks_come_to_the_same(code, small_root, processes, tmp_path):
     by_processes = sweep(code("processes"), small_root)
-    by_ranks = sweep(code("ranks"), small_root, "-m", "torch.distributed.run", "--nproc-per-node=2")
     assert by_processes["seeds"] == [1, 2]
     threads = max(1, len(os.sched_getaffinity(0)) // 2)  # of two runs side by side
     assert by_processes["environment"]["threads"] == str(threads)
-    for name in ("last_epoch", "loss", "parameters"):
-        assert by_processes[name] == by_ranks[name]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [
+        processes.Process(target=as_rank, args=(rank, port, small_root, tmp_path))
+        for rank in range(2)
+    ]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join()
+    assert [rank.exitcode for rank in ranks] == [0, 0]
+    by_ranks = json.loads((tmp_path / "results" / "net4-plateau.json").read_text())
+    check_alike(by_ranks, by_processes)
+
+
+@pytest.mark.long
+def test_torchrun(code, small_root):
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    by_torchrun = sweep(code("ranks"), small_root, *torchrun)
+    check_alike(by_torchrun, sweep(code("processes"), small_root))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, first_digits
 
 import model as networks
 import train
@@ -16,30 +16,25 @@ import utils
 from history import History
 
 
-def run(*arguments, cwd=REPOSITORY, **environment):
-    """Run a Python script with these arguments; return the finished process."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    environment.pop("MNIST_ROOT", None)
+def run(code, cwd=REPOSITORY, **environment):
+    """Run Python code in a process of its own; return the finished process."""
+    environment = {**os.environ, **environment}
     return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=170,
+        [sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True
     )
 
 
-def test_train_leaves_its_results(small_root, tmp_path):
+def test_train_leaves_its_results(small_root, tmp_path, capsys):
     out = tmp_path / "run"
-    done = run("train.py", "--root", small_root, "--out", out, "--net", "net4", "--epochs", 2)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert "Total params: 7,216" in done.stdout
-    epochs = [line for line in done.stdout.splitlines() if line.startswith("Epoch ")]
+    options = ["--root", str(small_root), "--out", str(out), "--net", "net4", "--epochs", "2"]
+    assert train.main(options) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "Total params: 7,216" in printed.out
+    epochs = [line for line in printed.out.splitlines() if line.startswith("Epoch ")]
     assert len(epochs) == 2
     assert all("(sample)" in line and len(line) <= 80 for line in epochs)
-    assert "Test accuracy (sample): last epoch" in done.stdout
+    assert "Test accuracy (sample): last epoch" in printed.out
 
     history = History.load(out / "history.json")
     assert (len(history), history.source) == (2, "sample")
@@ -66,38 +61,53 @@ def test_train_falls_back_on_the_sample_and_says_so(tmp_path):
     )
     for path in REPOSITORY.glob("*.py"):
         shutil.copy(path, tmp_path)
-    shutil.copytree(REPOSITORY / "data" / "sample", tmp_path / "data" / "sample")
-    done = run("train.py", "--epochs", 1, cwd=tmp_path, PYTHONPATH=str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert "train.py: warning: " in done.stderr
-    assert "MNIST could not be downloaded (the network is cut off)" in done.stderr
-    assert "4,000 training images (sample MNIST)" in done.stdout
-    assert (tmp_path / "runs" / "net5-best-seed1" / "weights.pt").is_file()
-
-    done = run("train.py", "--source", "full", cwd=tmp_path, PYTHONPATH=str(tmp_path))
-    assert done.returncode == 2
-    assert "MNIST_ROOT" in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-def test_loops_need_neither_torchsummary_nor_matplotlib(small_root, tmp_path):
-    script = tmp_path / "mine.py"
-    script.write_text(
-        "import sys\n"
-        "sys.modules['torchsummary'] = sys.modules['matplotlib'] = None\n"
-        "import torch, utils\n"
-        "from model import Net4\n"
-        "from torchvision import transforms\n"
-        "train_loader, train, test_loader, test = utils.data_loader(\n"
-        "    transforms.ToTensor(), transforms.ToTensor(), 64, root=sys.argv[1])\n"
-        "net = Net4()\n"
-        "optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)\n"
-        "utils.train_model(net, 'cpu', train_loader, optimizer, 1)\n"
-        "print(utils.test_model_plateau(net, 'cpu', test_loader))\n"
+    first_digits(tmp_path / "data" / "sample", train=34, test=10)
+    code = (
+        "import sys, train\n"
+        "sys.argv = ['train.py']\n"
+        "assert train.main(['--epochs', '1']) == 0\n"
+        "print('---', file=sys.stderr)\n"
+        "sys.exit(train.main(['--source', 'full']))\n"
     )
-    done = run(script, small_root, cwd=tmp_path, PYTHONPATH=str(REPOSITORY))
-    assert done.returncode == 0, done.stderr
-    assert "Test set (sample): Average loss" in done.stdout
+    done = run(code, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2, done.stderr
+    warned, refused = done.stderr.split("---\n")
+    assert "train.py: warning: " in warned
+    assert "MNIST could not be downloaded (the network is cut off)" in warned
+    assert "34 training images (sample MNIST)" in done.stdout
+    assert (tmp_path / "runs" / "net5-best-seed1" / "weights.pt").is_file()
+    assert "MNIST_ROOT" in refused
+    assert refused.count("\n") == 1
+
+
+ALONE = """
+import sys
+import model
+print("torchvision" in sys.modules, "matplotlib" in sys.modules)
+
+sys.modules["torchsummary"] = sys.modules["matplotlib"] = None
+import torch, utils
+from torchvision import transforms
+train_loader, train, test_loader, test = utils.data_loader(
+    transforms.ToTensor(), transforms.ToTensor(), 64, root=sys.argv[1]
+)
+net = model.Net4()
+optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+utils.train_model(net, "cpu", train_loader, optimizer, 1)
+utils.test_model_plateau(net, "cpu", test_loader)
+del sys.modules["torchsummary"], sys.modules["matplotlib"]
+import train, predict, hubconf
+"""
+
+
+def test_what_is_imported_and_said(small_root):
+    """model.py needs torch alone, the loops neither plots nor tables; importing prints nothing."""
+    code = f"import sys; sys.argv = ['', {str(small_root)!r}]\n{ALONE}"
+    done = run(code, PYTHONPATH=str(REPOSITORY))
+    assert (done.returncode, done.stderr) == (0, "")
+    imported, tested = done.stdout.splitlines()
+    assert imported == "False False"
+    assert tested.startswith("Test set (sample): Average loss")
 
 
 def test_the_help_fits_a_terminal(capsys, monkeypatch):
@@ -114,18 +124,6 @@ def test_torchrun_is_warned_once(monkeypatch, small_root, tmp_path, capsys):
         out = ["--root", str(small_root), "--out", str(tmp_path), "--epochs", "0"]
         assert train.main(out) == 2
         assert capsys.readouterr().err.count("benchmarks/seeds.py") == (rank == "0")
-
-
-def test_importing_says_nothing():
-    done = run("-c", "import train, predict, hubconf")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def test_model_imports_torch_alone():
-    done = run(
-        "-c", "import sys, model; print('torchvision' in sys.modules, 'matplotlib' in sys.modules)"
-    )
-    assert done.stdout == "False False\n"
 
 
 def test_a_taken_name_gets_a_number_and_a_taken_folder_is_refused(
