@@ -1,4 +1,4 @@
-"""The command line as a process, and utils.py and model.py alone in a folder."""
+"""The command line as a process."""
 
 import json
 import os
