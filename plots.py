@@ -147,8 +147,9 @@ def plot_errors(images, outputs, labels, at_most=30, classes=None):
     if not len(wrong):
         return message(f"no error in {len(labels):,} digits")
     wrong = wrong[probabilities[wrong].argsort(descending=True)][:at_most]
+    gap = " " if classes is None else "\n"  # names need the width
     titles = [
-        f"{names[predicted[k]]} ({100 * probabilities[k]:.0f} %)\nlabel {names[labels[k]]}"
+        f"{names[predicted[k]]}{gap}({100 * probabilities[k]:.0f} %)\nlabel{gap}{names[labels[k]]}"
         for k in wrong
     ]
     return plot_digits([images[k] for k in wrong], titles)
