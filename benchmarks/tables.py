@@ -150,8 +150,11 @@ def speed():
 
 
 def faster():
-    """Return how much faster `quick` reaches 99.4 % on a CPU, as a sentence."""
-    return target_benchmark.sentence(reports("time-to-target")[0])
+    """Return how much faster `quick` reaches 99.4 %, a sentence for each device."""
+    cpu, *gpus = reports("time-to-target")
+    sentences = [target_benchmark.sentence(cpu)]
+    sentences += [f"On {each['hardware']}: {target_benchmark.sentence(each)}" for each in gpus]
+    return " ".join(sentences)
 
 
 def time_to_target():
@@ -167,12 +170,15 @@ def time_to_target():
 
 
 def gpu():
-    """Return the sweeps on a GPU, with their hardware and versions."""
-    files = {title: RESULTS / f"{name}.json" for title, name in GPU}
-    found = {title: json.loads(file.read_text()) for title, file in files.items() if file.exists()}
-    if not found:
+    """Return the steps of gpu.py, and its sweeps with their hardware and versions."""
+    file = HERE / "gpu-cuda.json"
+    if not file.exists():
         return "Not measured yet: CUDA was not run."
-    return with_machines(found)
+    steps = json.loads(file.read_text())["steps"]
+    rows = [(title, step["outcome"], f"{step['seconds']:.0f}") for title, step in steps.items()]
+    found = {title: load(name) for title, name in GPU if (RESULTS / f"{name}.json").exists()}
+    table = markdown_table("llr", ("step", "outcome", "s"), rows)
+    return "\n\n".join([table, *([with_machines(found)] if found else [])])
 
 
 def of_photographs(table, count):

@@ -83,8 +83,12 @@ def test_figures_of_a_gpu_join_the_pages(tmp_path, monkeypatch):
         (tmp_path / f"{name}-cpu.json").write_text(json.dumps(content))
         (tmp_path / f"{name}-cuda.json").write_text(json.dumps(content | {"hardware": "a GPU"}))
     assert [block().count("a GPU") for block in (tables.speed, tables.time_to_target)] == [1, 1]
+    assert "On a GPU: `quick` reaches 99.4 %" in tables.faster()
+    gpu.measure({"a step": [PASS]}, 8, tmp_path / "gpu-cuda.json", "a GPU")
+    assert len(tables.gpu().splitlines()) == 3
     sweep = REPOSITORY / "benchmarks" / "results" / "net5-quick.json"
     shutil.copy(sweep, tmp_path / "cuda-net5-quick.json")
+    assert "| a step | done | " in tables.gpu()
     assert "| Net5, `quick`, side by side | 7,216 | 20 |" in tables.gpu()
 
 
@@ -95,10 +99,11 @@ def test_dry_run(small_root, tmp_path, monkeypatch):
     assert gpu.main([*data, *dry]) == 0
     steps = json.loads((tmp_path / "gpu-cpu.json").read_text())["steps"]
     assert [step["outcome"] for step in steps.values()] == ["done"] * 5
-    for file in (tmp_path / "results").glob("cpu-*.json"):
+    for file in [tmp_path / "gpu-cpu.json", *(tmp_path / "results").glob("cpu-*.json")]:
         file.rename(file.with_name(file.name.replace("cpu", "cuda")))
     monkeypatch.setattr(tables, "HERE", tmp_path)
     monkeypatch.setattr(tables, "RESULTS", tmp_path / "results")
-    assert len(tables.gpu().splitlines()) == 2 + len(tables.GPU) + 1 + len(tables.GPU)
+    for title, _ in tables.GPU:
+        assert f"| {title} |" in tables.gpu()
     assert "300 images (sample)" in tables.speed()
     assert "Net5, `best`" in tables.time_to_target()
