@@ -14,7 +14,7 @@ import torch
 from conftest import REPOSITORY
 
 import model as networks
-from checkpoints import SCHEDULE_CONSTANTS, load_checkpoint, save_checkpoint
+from checkpoints import load_checkpoint, save_checkpoint
 from experiments import Experiment
 from recipes import RECIPES
 
@@ -54,7 +54,7 @@ def test_our_recipes_are_rows_of_the_ablation(row, net, recipe, here, small_root
 def scheduler_of(recipe):
     optimizer = recipe.optimizer(networks.Net5().parameters())
     state = recipe.scheduler(optimizer, 15, 469).state_dict()
-    return {name: value for name, value in state.items() if name in SCHEDULE_CONSTANTS}
+    return {name: value for name, value in state.items() if name in seeds.SCHEDULE_CONSTANTS}
 
 
 class Blanks(torch.utils.data.Dataset):
