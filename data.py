@@ -87,6 +87,8 @@ def load_data(
         train, test = (read_dataset(each) for each in dataset)
     else:
         raise TypeError(f"expected dataset as a name or a pair (train, test), got {dataset!r:.80}")
+    if test.source != train.source:
+        train.source = f"{train.source}, tested on {test.source}"
     test.source, size = train.source, tuple(train.data.shape[1:])
     name_classes(train, test)
     if resize:

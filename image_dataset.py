@@ -64,7 +64,7 @@ def read_dataset(dataset):
     names, source = getattr(dataset, "classes", None), getattr(dataset, "source", "own data")
     if isinstance(dataset, (str, os.PathLike)):
         images, labels, names = read_npz(Path(dataset).expanduser())
-        source = re.sub(r"[-_. ]*train$", "", Path(dataset).stem) or "own data"
+        source = re.sub(r"[-_. ]*(train|test)$", "", Path(dataset).stem) or "own data"
     elif isinstance(dataset, tuple) and len(dataset) == 2:
         images, labels = dataset
     elif isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:

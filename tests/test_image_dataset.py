@@ -260,12 +260,21 @@ def test_pairs_of_your_own(form):
 
 def test_files_of_arrays(tmp_path):
     sets, names = pair(classes=3), ["ä", "ö", "ü"]
-    for name, (images, labels) in zip(("mine-train", "test"), sets, strict=True):
+    for name, (images, labels) in zip(("mine-train", "mine-test"), sets, strict=True):
         np.savez(tmp_path / f"{name}.npz", images=images, labels=labels, classes=names)
-    train, test = load_data(PLAIN, PLAIN, (tmp_path / "mine-train.npz", str(tmp_path / "test.npz")))
+    train, test = load_data(
+        PLAIN, PLAIN, (tmp_path / "mine-train.npz", str(tmp_path / "mine-test.npz"))
+    )
     assert torch.equal(train.data, sets[0][0])
     assert torch.equal(test.targets, sets[1][1])
     assert (train.source, test.source, train.classes) == ("mine", "mine", names)
+
+
+def test_two_sets_of_different_origin_are_both_named():
+    images, labels = some_images(TEST)
+    loaded = load_data(PLAIN, PLAIN, (of_torchvision(images, labels), (images, labels)))
+    assert [each.source for each in loaded] == ["FashionMNIST, tested on own data"] * 2
+    assert History(loaded[0].source).suffix == "-FashionMNIST-tested-on-own-data"
 
 
 def test_images_in_memory_are_held_once():
@@ -498,10 +507,10 @@ def test_the_exercise_s_own_calls(capsys, monkeypatch):
 def files(tmp_path):
     """The option --data for two files of arrays with three classes."""
     for name, (images, labels) in zip(
-        ("mine-train", "test"), pair(classes=3, side=20), strict=True
+        ("mine-train", "mine-test"), pair(classes=3, side=20), strict=True
     ):
         np.savez(tmp_path / f"{name}.npz", images=images, labels=labels)
-    return f"--data={tmp_path / 'mine-train.npz'},{tmp_path / 'test.npz'}"
+    return f"--data={tmp_path / 'mine-train.npz'},{tmp_path / 'mine-test.npz'}"
 
 
 def test_train_takes_another_data_set(files, tmp_path, monkeypatch, capsys):
@@ -548,8 +557,9 @@ def test_seeds_take_another_data_set(files, tmp_path, monkeypatch, capsys):
     assert "the test images (mine)" in text
     assert "99.4" not in text.splitlines()[0]
     seeds.main([files, *options])  # read, not trained again
-    other = files.replace("mine-train.npz", "test.npz")
-    with pytest.raises(SystemExit, match="source is 'test', was 'mine'"):
+    (tmp_path / "other.npz").write_bytes((tmp_path / "mine-test.npz").read_bytes())
+    other = files.replace("mine-test", "other")
+    with pytest.raises(SystemExit, match="source is 'mine, tested on other', was 'mine'"):
         seeds.main([other, *options, "--out", "net4-best-mine"])
     for value, message in (("Fashion", "expected dataset as one of"), ("a.npz,b.npz", "a.npz")):
         with pytest.raises(SystemExit, match=message):
