@@ -4,13 +4,10 @@ import copy
 import itertools
 import random
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
 from test_loops import Linear, sgd, tensors
 from torch.nn import functional as F
 from torch.optim import lr_scheduler as schedules
@@ -744,14 +741,8 @@ def test_modelsummary_counts_shared_parameters_once(capsys):
         assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
 
 
-def test_imported_loops_are_no_tests(tmp_path):
-    (tmp_path / "test_mine.py").write_text(
+def test_imported_loops_are_no_tests(pytester):
+    pytester.makepyfile(
         "from utils import test_model, test_model_plateau\n\n\ndef test_mine():\n    pass\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", tmp_path, tmp_path],
-        env={"PYTHONPATH": str(REPOSITORY), "PATH": ""},
-        capture_output=True,
-        text=True,
-    )
-    assert "1 passed" in done.stdout
+    pytester.inline_run().assertoutcome(passed=1)
