@@ -382,6 +382,17 @@ def test_the_labels_of_a_device_loader_are_checked_before_the_first_step(small_r
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
 
 
+@pytest.mark.cuda
+def test_a_label_outside_the_classes_does_not_abort_cuda(small_root):
+    train = load_mnist(find_mnist(small_root), True, normalised())
+    train.targets[-1] = 10
+    for loader in (DeviceLoader(train, 16, device="cuda"), DataLoader(train, 16)):
+        net = Linear().cuda()
+        with pytest.raises(ValueError, match="labels from 0 to 9, as the model has 10 outputs"):
+            utils.train_model(net, "cuda", loader, sgd(net), 1)
+        assert net.layer.weight.isfinite().all().item()  # waits: an abort would show here
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize(
     ("batch", "got"),
