@@ -98,6 +98,25 @@ def usps():
     return with_machines({"Net5, `best`": load("net5-best-usps")})
 
 
+def hands():
+    """Return the table of the recipe `hands` on MNIST's test images."""
+    return with_machines({"Net5 of 11 classes, `hands`": load("net5-hands")})
+
+
+def held_out():
+    """Return what `net5_hands` makes of generated images that no run has seen, as a table."""
+    entries = json.loads((REPOSITORY / "weights" / "metadata.json").read_text())
+    (figures,) = [e["held_out"] for e in entries if e["name"] == "net5_hands"]
+    titles = {
+        "digits_right": "generated digits read right",
+        "lowest_digit_right": "of the digit that is read worst",
+        "digits_refused": "generated digits taken for no digit",
+        "negatives_refused": "images of no digit taken for none",
+    }
+    rows = [(title, f"{figures[name]:.1f}") for name, title in titles.items()]
+    return markdown_table("lr", ("", "%"), rows)
+
+
 def with_machines(tables):
     """Return a table of sweeps, given by their titles, and a list of their hardware below."""
     machines = [machine(*item) for item in tables.items()]
@@ -216,6 +235,8 @@ BLOCKS = {
         summary,
         details,
         usps,
+        hands,
+        held_out,
         output,
         weights,
         speed,

@@ -65,12 +65,13 @@ def held_out(net, n=2_000):
     guesses = net.eval()((pixels - MEAN[0]) / STD[0]).argmax(dim=1).numpy()
     read, blank = guesses[:n], guesses[n:]
     by_digit = [(read[labels == digit] == digit).mean() for digit in range(10)]
-    return {
-        "digits_right": 100 * (read == labels).mean().item(),
-        "lowest_digit_right": 100 * min(by_digit).item(),
-        "digits_refused": 100 * (read == NO_DIGIT).mean().item(),
-        "negatives_refused": 100 * (blank == NO_DIGIT).mean().item(),
+    shares = {
+        "digits_right": (read == labels).mean(),
+        "lowest_digit_right": min(by_digit),
+        "digits_refused": (read == NO_DIGIT).mean(),
+        "negatives_refused": (blank == NO_DIGIT).mean(),
     }
+    return {name: round(100 * share.item(), 2) for name, share in shares.items()}
 
 
 def with_generated(loader, seed, beside=BESIDE, pool=POOL):

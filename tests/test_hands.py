@@ -1,12 +1,14 @@
 """Generated digits and what is no digit: their format, their seeds, and the loader they go into."""
 
+import json
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from conftest import first_digits
+from conftest import REPOSITORY, first_digits
 
+import hubconf
 import model as networks
 import utils
 from experiments import prepare
@@ -154,3 +156,15 @@ def test_an_interrupted_run_goes_on(tmp_path, small_root, monkeypatch):
     resumed, whole = run(3, checkpoint=path, resume=True), run(3)
     assert resumed.history.train_loss == whole.history.train_loss
     assert resumed.history.test_loss == whole.history.test_loss
+
+
+def test_the_trained_weights_on_images_that_no_run_has_seen():
+    entries = json.loads((REPOSITORY / "weights" / "metadata.json").read_text())
+    (entry,) = [entry for entry in entries if entry["name"] == "net5_hands"]
+    assert entry["parameters"] < 8_000
+    reached = training.held_out(hubconf.net5_hands(pretrained=True))
+    assert reached == pytest.approx(entry["held_out"], abs=0.06)  # an image's rounding
+    assert reached["digits_right"] > 99
+    assert reached["lowest_digit_right"] > 97
+    assert reached["digits_refused"] < 0.5
+    assert reached["negatives_refused"] > 96
