@@ -1,7 +1,7 @@
 """Read handwritten digits from image files: python predict.py FILE ...
 
 photo/ finds the digit in each picture, be it a photograph, a scan or a drawing; here it is
-brought to MNIST's form and read by the pretrained Net5, or by a network of your own (--weights).
+read by a Net5 that knows many hands, or by a network of your own (--weights).
 --picture FILE shows what was found and what the network saw.
 """
 
@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -22,7 +23,7 @@ from torch import nn
 
 import hubconf
 import options
-from mnist_format import MEAN, STD, to_mnist_format
+from mnist_format import MEAN, STD
 from model import NETS
 from photo import find
 
@@ -31,28 +32,27 @@ DOUBTFUL = 0.9  # answers with a lower probability are marked
 UNREADABLE = (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError)  # PIL's
 
 
-def found_in(image, split=False):
-    """Return the digits of a PIL image, from left to right, as a list of find.Found.
+def digits_in(net, image, split=False):
+    """Return the digits of a PIL image, from left to right, as a list of find.FoundDigit.
 
     Raises ValueError for an image without a digit, or with several unless it may be split.
     """
-    digits = find.find_digits(image)
+
+    def judge(seen):
+        return read_digits(net, torch.from_numpy(seen)).cpu().numpy()
+
+    digits = find.find_digits(image, judge, split)
     if len(digits) > 1 and not split:
         raise ValueError(f"found {len(digits)} digits: one per image, or --split")
     return digits
 
 
-def to_mnist(image):
-    """Bring a PIL image of one digit to MNIST's form: uint8 tensor (28, 28), white on black.
-
-    Raises ValueError for an image without a digit, or with several.
-    """
-    return torch.from_numpy(to_mnist_format(found_in(image)[0].ink))
-
-
 @torch.no_grad()
 def read_digits(net, images):
-    """Return the probabilities, float (N, 10), of uint8 images (N, 28, 28) in MNIST's form."""
+    """Return the probabilities of uint8 images (N, 28, 28) in MNIST's format.
+
+    float (N, 10), or (N, 11) for a network that also knows what is no digit, its last output.
+    """
     like = next(net.parameters())
     images = images[:, None].to(like.device, like.dtype)
     return net((images / 255 - MEAN[0]) / STD[0]).exp()
@@ -76,7 +76,7 @@ class Reading(NamedTuple):
     name: str
     picture: Image.Image  # small
     box: tuple  # left, top, right, bottom, as shares of the picture
-    seen: torch.Tensor  # uint8 (28, 28)
+    seen: np.ndarray  # uint8 (28, 28)
     guesses: list  # (digit, probability), the likeliest first
 
     @property
@@ -92,42 +92,44 @@ class Reading(NamedTuple):
 def read_file(net, path, split=False):
     """Return the Readings of an image file: one, or with `split` one for each digit."""
     with Image.open(path) as image:
-        digits = found_in(image, split)
+        digits = digits_in(net, image, split)
         small = Image.fromarray(find.shades_of(image).astype("uint8"))
         small.thumbnail((400, 400))
-    forms = torch.stack([torch.from_numpy(to_mnist_format(digit.ink)) for digit in digits])
-    readings, (values, order) = [], read_digits(net, forms).sort(descending=True)
-    for k, (digit, form) in enumerate(zip(digits, forms, strict=True)):
+    readings = []
+    for k, digit in enumerate(digits):
         name = f"{path}, digit {k + 1} of {len(digits)}" if len(digits) > 1 else str(path)
-        guesses = list(zip(order[k].tolist(), values[k].tolist(), strict=True))
-        readings.append(Reading(name, small, digit.box, form, guesses))
+        guesses = sorted(enumerate(digit.probabilities.tolist()), key=lambda guess: -guess[1])
+        readings.append(Reading(name, small, digit.box, digit.seen, guesses))
     return readings
 
 
 def network(run=None):
-    """Return Net5 with its pretrained weights, or the network of a run of train.py.
+    """Return Net5 trained to read any hand, or the network of a run of train.py.
 
-    `run` is the run's folder or its weights.pt; settings.json beside that names the network. Raises
-    OSError where a file is missing, ValueError where one does not fit.
+    `run` is the run's folder or its weights.pt; settings.json beside that names the network. It has
+    10 outputs, or 11 with no digit as the last. Raises OSError where a file is missing, ValueError
+    where one does not fit.
     """
     with torch.device("cpu"):
         if run is None:
-            return hubconf.net5(pretrained=True)
+            return hubconf.net5_hands(pretrained=True)
         weights = run / "weights.pt" if run.is_dir() else run
         settings = weights.with_name("settings.json")
         try:
             about = json.loads(settings.read_text())
-            net = NETS[about["net"]]()
+            make = NETS[about["net"]]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"expected the settings of a run in {settings}") from error
-        if (classes := about.get("classes", DIGITS)) != DIGITS:
+        classes = about.get("classes", DIGITS)
+        if classes[:10] != DIGITS or len(classes) > 11:
             names = ", ".join(map(str, classes))
             raise ValueError(f"expected a run on the digits 0 to 9 in {settings}, got {names}")
         try:
+            net = make(classes=len(classes))
             net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, AttributeError) as error:
-            kind = type(net).__name__
-            raise ValueError(f"expected the weights of a {kind} in {weights}") from error
+            name = make.__name__
+            raise ValueError(f"expected the weights of a {name} in {weights}") from error
         if "mean" in about and (about["mean"], about["std"]) != (MEAN[0], STD[0]):
             net = nn.Sequential(Renormalize(about["mean"], about["std"]), net)
         return net.eval()
@@ -208,12 +210,12 @@ def picture_of(readings):
     return figure
 
 
-def save_picture(readings, path):
-    """Write the figure of Readings to a file, marked as one of ours if it is a PNG."""
+def save_figure(figure, path):
+    """Write a figure to a file, marked as one of ours if it is a PNG."""
     mark = {"Software": "predict.py"} if path.suffix.lower() == ".png" else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # in a file's name
-        picture_of(readings).savefig(path, dpi=150, metadata=mark)
+        figure.savefig(path, dpi=150, metadata=mark)
 
 
 def parse_arguments(arguments=None):
@@ -257,7 +259,7 @@ def main(arguments=None):
         readings += found if chosen.picture else []
     if readings:
         try:
-            save_picture(readings, chosen.picture)
+            save_figure(picture_of(readings), chosen.picture)
         except (OSError, ValueError) as error:
             failed = report(chosen.picture, error)
     return 2 if failed else 0

@@ -1,11 +1,15 @@
-"""Read digits from photographs of many kinds, and tabulate by kind how many are read correctly.
+"""Count how many digits predict.py reads correctly: in a folder of pictures, or in synthetic ones.
 
-    python benchmarks/photos.py [--root FOLDER] [--kinds tune|report|nothing|all]
-                                [--images train|test] [--number N] [--large]
+    python benchmarks/photos.py --folder FOLDER [--picture FILE] [--name NAME]
+    python benchmarks/photos.py [--kinds tune|report|nothing|all] [--number N] [--keep FOLDER]
+    python benchmarks/photos.py --large
 
-The kinds are in photo_kinds.py. photo/ was tuned on those in TUNE, with --images train but for
-its last changes; those in REPORT were only reported. Writes NAME.md and NAME.json to
-benchmarks/results/, NAME being what --name says.
+In a folder, a file's name starts with its digit, or with "several" for a picture of more than one,
+which has to be refused: 7_anna.jpg, several_page.png. Pictures in folders inside it are counted
+folder by folder. --picture shows those that were not read as they should be.
+
+The synthetic kinds are in photo_kinds.py and no_digit_kinds.py. Results are written to
+benchmarks/results/NAME.json and NAME.md; those of a folder only with --name.
 """
 
 import itertools
@@ -16,17 +20,20 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from photo_kinds import NOTHING, REPORT, TUNE, glyphs_of, twelve_megapixels  # noqa: E402
+from no_digit_kinds import NOTHING  # noqa: E402
+from photo_kinds import REPORT, TUNE, twelve_megapixels  # noqa: E402
+from pictures import glyphs_of  # noqa: E402
 
-import hubconf  # noqa: E402
 import predict  # noqa: E402
 import utils  # noqa: E402
 from checkpoints import write_atomically  # noqa: E402
@@ -34,37 +41,171 @@ from checks import check_integer  # noqa: E402
 from options import OneLineParser, path  # noqa: E402
 from recipes import normalised  # noqa: E402
 
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+SEVERAL = "several"
 TITLES = {"tune": "Tuned on", "report": "Reported", "nothing": "To be refused"}
+SHOWN = 48  # pictures at most in --picture
+HEADER = (
+    "| kind | n | correct, % | refused, % | wrong, % | wrong at 90 % or more, % |\n"
+    "| --- | ---: | ---: | ---: | ---: | ---: |"
+)
+
+
+class Answer(NamedTuple):
+    """What is made of a picture: a digit with its probability, or why it is refused."""
+
+    digit: int | None
+    probability: float
+    reason: str
+
+    def __str__(self):
+        return self.reason or f"{self.digit} ({100 * self.probability:.1f} %)"
 
 
 def read(net, image):
-    """Return digit and probability, or None for an image that is refused."""
+    """Return the Answer to a PIL image."""
     try:
-        probabilities = predict.read_digits(net, predict.to_mnist(image)[None])[0]
-    except ValueError:
+        (digit,) = predict.digits_in(net, image)
+    except ValueError as error:
+        return Answer(None, 0.0, str(error))
+    return Answer(int(digit.probabilities.argmax()), float(digit.probabilities.max()), "")
+
+
+def counted(kind, answers):
+    """Return the counts of a kind. `answers`: (wanted, Answer) pairs; None is to be refused."""
+    wrong = [a for wanted, a in answers if a.digit is not None and a.digit != wanted]
+    return {
+        "kind": kind,
+        "n": len(answers),
+        "correct": sum(a.digit == wanted for wanted, a in answers),
+        "refused": sum(a.digit is None for _, a in answers),
+        "wrong": len(wrong),
+        "wrong_at_90": sum(a.probability >= predict.DOUBTFUL for a in wrong),
+    }
+
+
+def table(rows):
+    """Return a Markdown table of the counts by kind, in per cent."""
+    lines = [HEADER]
+    for row in rows:
+        counts = (row[name] for name in ("correct", "refused", "wrong", "wrong_at_90"))
+        cells = (row["kind"].replace("_", " "), row["n"])
+        shares = (f"{100 * count / row['n']:.1f}" for count in counts)
+        lines.append("| " + " | ".join(map(str, (*cells, *shares))) + " |")
+    return "\n".join(lines)
+
+
+def total(name, rows):
+    """Return the sum of rows as a row."""
+    return {"kind": name} | {key: sum(row[key] for row in rows) for key in rows[0] if key != "kind"}
+
+
+# A folder of pictures
+
+
+def label_of(file):
+    """Return the digit that a file's name starts with, None for several."""
+    label = file.name.split("_")[0]
+    if label == SEVERAL:
         return None
-    return int(probabilities.argmax()), float(probabilities.max())
+    if not re.fullmatch("[0-9]", label):
+        raise ValueError(f"{file}: expected a name like 7_anna.jpg or {SEVERAL}_page.jpg")
+    return int(label)
 
 
-def measure(net, kind, glyphs, number, seed, keep=None):
-    """Read photographs of a kind; return how many are correct, refused, wrong at 90 % or more.
+def pictures_in(folder):
+    """Return {kind: files} of a folder: its own pictures, and those of each folder inside it.
+
+    Raises ValueError for a folder without pictures, and for a name without a label.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"expected a folder of pictures, got {folder}")
+    kinds = {}
+    for inside in (folder, *sorted(inner for inner in folder.iterdir() if inner.is_dir())):
+        files = sorted(file for file in inside.iterdir() if file.suffix.lower() in SUFFIXES)
+        if files:
+            kinds[inside.resolve().name] = files
+    for files in kinds.values():
+        for file in files:
+            label_of(file)
+    if not kinds:
+        raise ValueError(f"{folder}: expected pictures ({', '.join(sorted(SUFFIXES))}), found none")
+    return kinds
+
+
+def measured_folder(net, kinds):
+    """Return the rows of {kind: files}, and the failures as (file, Answer)."""
+    rows, failures = [], []
+    for kind, files in kinds.items():
+        answers = []
+        for file in files:
+            try:
+                with Image.open(file) as image:
+                    answer = read(net, image)
+            except predict.UNREADABLE as error:
+                answer = Answer(None, 0.0, str(error))
+                answers.append((-1, answer))  # not correct, whatever was wanted
+                failures.append((file, answer))
+                continue
+            answers.append((label_of(file), answer))
+            if answer.digit != label_of(file):
+                failures.append((file, answer))
+        rows.append(counted(kind, answers))
+    return rows, failures
+
+
+def failures_shown(failures):
+    """Return a figure of (file, Answer) pairs: each picture with its name and the answer."""
+    columns = min(6, len(failures))
+    rows = -(-len(failures) // columns)
+    figure = Figure(figsize=(2.2 * columns, 2.5 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).flat
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, (file, answer) in zip(grid, failures, strict=False):
+        try:
+            with Image.open(file) as image:
+                image.thumbnail((300, 300))
+                axes.imshow(image.convert("RGB"))
+        except predict.UNREADABLE:
+            pass  # the title says why
+        lines = [predict.printable(file.name)[:28], str(answer).split(",")[0][:32]]
+        axes.set_title("\n".join(lines), fontsize="small", parse_math=False)
+    return figure
+
+
+# Synthetic pictures
+
+
+def measured_kind(net, kind, digits, number, keep=None):
+    """Read synthetic pictures of a kind; return their row.
 
     Those that are not read as they should be are written to the folder `keep`.
     """
-    counts = {"kind": kind.__name__, "n": number, "correct": 0, "refused": 0, "wrong_at_90": 0}
+    seed = sum(map(ord, kind.__name__))
+    glyphs = glyphs_of(digits.data, digits.targets, np.random.default_rng(seed))
+    answers = []
     for k, glyph in enumerate(itertools.islice(glyphs, number)):
         image = kind(glyph, np.random.default_rng([seed, k]))
-        answer = read(net, image)
         wanted = None if kind in NOTHING else glyph.label
-        correct = wanted == (answer and answer[0])
-        counts["correct"] += correct
-        counts["refused"] += answer is None
-        counts["wrong_at_90"] += bool(answer and answer[1] >= predict.DOUBTFUL and not correct)
-        if keep and not correct:
-            seen = f"read{answer[0]}" if answer else "refused"
-            name = f"{kind.__name__}-{k}-is{glyph.label}-{seen}.png"
-            image.convert("RGBA").save(keep / name)
-    return counts
+        answer = read(net, image)
+        answers.append((wanted, answer))
+        if keep and answer.digit != wanted:
+            seen = "refused" if answer.digit is None else f"read{answer.digit}"
+            image.convert("RGBA").save(keep / f"{kind.__name__}-{k}-is{glyph.label}-{seen}.png")
+    return counted(kind.__name__, answers)
+
+
+def report(about, results):
+    """Return the tables of all groups of synthetic kinds as a Markdown page."""
+    head = f"{about['number']} pictures of each kind; digits: {about['images']}."
+    sections = ["# Synthetic pictures", head]
+    for group, rows in results.items():
+        sections.append(f"## {TITLES[group]}\n\n{table([*rows, total('all', rows)])}")
+    if "tune" in results and "report" in results:
+        rows = results["tune"] + results["report"]
+        sections.append(f"## All that can be read\n\n{table([total('all', rows)])}")
+    return "\n\n".join(sections) + "\n"
 
 
 def large(net, glyph):
@@ -91,79 +232,87 @@ def large(net, glyph):
     return seconds, int(re.search(r"VmHWM:\s*(\d+) kB", result.stdout)[1]) / 1024
 
 
-def table(rows):
-    """Return a Markdown table of the counts by kind, in per cent."""
-    lines = ["| kind | correct | refused | wrong at 90 % or more |", "| --- | ---: | ---: | ---: |"]
-    for row in rows:
-        shares = (100 * row[name] / row["n"] for name in ("correct", "refused", "wrong_at_90"))
-        name = row["kind"].replace("_", " ")
-        lines.append(f"| {name} | " + " | ".join(f"{share:.1f}" for share in shares) + " |")
-    return "\n".join(lines)
+# The command line
 
 
-def total(name, rows):
-    """Return the sum of rows as a row."""
-    return {"kind": name} | {key: sum(row[key] for row in rows) for key in rows[0] if key != "kind"}
-
-
-def report(about, results):
-    """Return the tables of all groups of kinds as a Markdown page."""
-    head = f"In per cent of {about['number']} photographs of each kind; digits: {about['images']}."
-    sections = ["# Photographs", head]
-    for group, rows in results.items():
-        sections.append(f"## {TITLES[group]}\n\n{table([*rows, total('all', rows)])}")
-    if "tune" in results and "report" in results:
-        rows = results["tune"] + results["report"]
-        sections.append(f"## All that can be read\n\n{table([total('all', rows)])}")
-    return "\n\n".join(sections) + "\n"
-
-
-def main(arguments=None):
-    """Run the command line."""
-    parser = OneLineParser(description="Read photographs of digits, by kind.")
-    option = parser.option
-    option("--kinds", "to measure", choices=("tune", "report", "nothing", "all"), default="all")
-    option("--images", "the set of the digits", choices=("train", "test"), default="test")
-    option("--number", "of photographs of each kind", type=int, default=50)
-    option("--name", "of the results", default="photos")
-    option("--keep", "folder for the photographs that are not read as they should be", type=path)
-    option("--large", "measure one of 12 megapixels, and nothing else", action="store_true")
-    parser.data_options(source="auto")
-    options = parser.parse_args(arguments)
-    try:
-        check_integer("--number", options.number, minimum=1)
-    except ValueError as error:
-        sys.exit(f"photos.py: error: {error}")
-    torch.set_num_threads(1)
-    transform = normalised()
-    loaded = utils.data_loader(
-        transform, transform, 64, root=options.root, source=options.source, device="cpu"
+def write(name, content, text):
+    """Write results as benchmarks/results/NAME.json and NAME.md."""
+    write_atomically(
+        HERE / "results" / f"{name}.json", (json.dumps(content, indent=1) + "\n").encode()
     )
-    digits = loaded[1 if options.images == "train" else -1]
-    net = hubconf.net5(pretrained=True)
-    if options.keep:
-        options.keep.mkdir(parents=True, exist_ok=True)
-    if options.large:
-        digits = glyphs_of(digits.data, digits.targets, np.random.default_rng(0))
-        print("12 megapixels: {:.2f} s of one core, {:.0f} MiB".format(*large(net, next(digits))))
-        return
-    results, start = {}, time.perf_counter()
+    write_atomically(HERE / "results" / f"{name}.md", text.encode())
+
+
+def of_folder(net, options):
+    """Measure a folder, print its table, and show what failed if asked."""
+    if options.picture:
+        predict.check_picture(options.picture, [])
+    rows, failures = measured_folder(net, pictures_in(options.folder))
+    if len(rows) > 1:
+        rows.append(total("all", rows))
+    print(table(rows))
+    for file, answer in failures:
+        predict.say(f"{file}: {answer}", sys.stdout)
+    if options.picture and failures:
+        if len(failures) > SHOWN:
+            print(f"--picture shows the first {SHOWN} of {len(failures)}")
+        predict.save_figure(failures_shown(failures[:SHOWN]), options.picture)
+    if options.name:
+        write(options.name, {"kinds": rows}, f"# {options.name}\n\n{table(rows)}\n")
+
+
+def of_kinds(net, options, digits):
+    """Measure synthetic kinds and write the results."""
+    results = {}
     for group, kinds in {"tune": TUNE, "report": REPORT, "nothing": NOTHING}.items():
         if options.kinds not in ("all", group):
             continue
         results[group] = []
         for kind in kinds:
-            seed = sum(map(ord, kind.__name__))
-            glyphs = glyphs_of(digits.data, digits.targets, np.random.default_rng(seed))
-            row = measure(net, kind, glyphs, options.number, seed, options.keep)
+            row = measured_kind(net, kind, digits, options.number, options.keep)
             results[group].append(row)
             print(row, flush=True)
     about = {"images": f"{digits.source} {options.images}", "number": options.number}
     text = report(about, results)
-    write_atomically(HERE / "results" / f"{options.name}.md", text.encode())
-    content = json.dumps(about | {"kinds": results}, indent=1) + "\n"
-    write_atomically(HERE / "results" / f"{options.name}.json", content.encode())
-    print(f"{text}\n{time.perf_counter() - start:.0f} s")
+    write(options.name or "photos", about | {"kinds": results}, text)
+    print(text)
+
+
+def main(arguments=None):
+    """Run the command line."""
+    parser = OneLineParser(description="Count the digits that predict.py reads correctly.")
+    option = parser.option
+    option("--folder", "of pictures, each named after its digit: 7_anna.jpg", type=path)
+    option("--picture", "show in this file what was not read, with --folder", type=path)
+    option("--weights", "of a run of train.py (default: predict.py's)", type=path, metavar="RUN")
+    option("--kinds", "synthetic ones", choices=("tune", "report", "nothing", "all"), default="all")
+    option("--images", "the set of the digits", choices=("train", "test"), default="test")
+    option("--number", "of pictures of each kind", type=int, default=50)
+    option("--name", "of the results (default: photos; none with --folder)")
+    option("--keep", "folder for the synthetic pictures that are not read", type=path)
+    option("--large", "measure one of 12 megapixels, and nothing else", action="store_true")
+    parser.data_options(source="auto")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    try:
+        check_integer("--number", options.number, minimum=1)
+        net = predict.network(options.weights)
+        if options.folder:
+            return of_folder(net, options)
+    except (OSError, ValueError) as error:
+        sys.exit(f"photos.py: error: {error}")
+    transform = normalised()
+    loaded = utils.data_loader(
+        transform, transform, 64, root=options.root, source=options.source, device="cpu"
+    )
+    digits = loaded[1 if options.images == "train" else -1]
+    if options.keep:
+        options.keep.mkdir(parents=True, exist_ok=True)
+    if options.large:
+        glyphs = glyphs_of(digits.data, digits.targets, np.random.default_rng(0))
+        print("12 megapixels: {:.2f} s of one core, {:.0f} MiB".format(*large(net, next(glyphs))))
+        return None
+    return of_kinds(net, options, digits)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""Find the handwritten digits in a photograph: where they are, and how much ink is where.
+"""Find handwritten digits in a picture: rules propose, a network judges.
 
-`find_digits` estimates the paper where it is, so that uneven light matters little; takes for ink
-what differs from the paper, in whatever colour; and leaves out what is no digit: specks, blots,
-ruled lines, frames, and what belongs to the picture's border.
+What is ink depends on the paper, and no single estimate of paper fits every picture. So there are
+several: the shade of the picture's border, local medians, and an opening. Each of them, with ink
+darker or lighter than paper and at a few levels of contrast, is a view: a mask of what may be ink.
+In each view the connected parts, their groups, and both without straight lines are candidates. A
+network judges all candidates in one batch; `find_digits` takes in each view the candidates that are
+plausible and explain most of the ink, and pools the views that agree in place.
 """
 
 import itertools
@@ -11,60 +14,51 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 from scipy import ndimage
+from scipy.sparse.csgraph import connected_components
 
-LARGE, SMALL = 1000, 200  # pixels: the longer side is reduced, or enlarged, to at most these
+from mnist_format import to_mnist_format
+
+LARGE, COARSE, SMALL = 1000, 400, 200  # pixels, of the longer side: see shades_of and find_digits
+PARTS = 6  # of a view that are proposed, the largest
+LEVELS = (0.5, 0.25, 0.12)
+CLEAR = 40  # pixels: smaller digits are looked at again in all pixels
+FAINT = 0.4  # the least weight: contrast and explained share, summed over views
+PLAUSIBLE, READ = 0.2, 0.5  # least probabilities of the best digit: in a view, of all views
 EVERYWHERE = np.ones((3, 3))  # neighbours across corners count
 
 
-class Found(NamedTuple):
-    """A digit: its ink, float (height, width) in [0, 1], and its box in the picture.
+class FoundDigit(NamedTuple):
+    """A digit: what the network saw, its probabilities, and where it is.
 
-    The box is (left, top, right, bottom) in shares of the picture's width and height.
+    seen: uint8 (28, 28), in MNIST's format. probabilities: float (10,), whose sum is less than 1 by
+    that of no digit. box: left, top, right, bottom in shares of the picture's width and height.
     """
 
-    ink: np.ndarray
+    seen: np.ndarray
+    probabilities: np.ndarray
     box: tuple
 
 
-class Part(NamedTuple):
-    """A connected part of a mask."""
+class Candidate(NamedTuple):
+    """Parts of a view that may be a digit."""
 
-    number: int
-    place: tuple  # two slices: where it is
-    mask: np.ndarray  # bool, of that place
-    area: int  # pixels
-    thick: float  # pixels, of its thickest stroke
-    contrast: float  # mean, in [0, 1]
-    touched: tuple  # shares of the picture's top, bottom, left and right border that it covers
-
-    @property
-    def size(self):
-        return max(self.mask.shape)
-
-    @property
-    def score(self):
-        """How much of a digit it may be: large, strong, and free of the picture's border."""
-        return np.sqrt(self.area * self.size) * self.contrast * (0.5 if any(self.touched) else 1)
+    view: int
+    parts: frozenset  # numbers of parts
+    place: np.ndarray  # top, left, bottom, right
+    ink: float  # the sum of its contrast
+    share: float  # of the ink around that it explains
+    contrast: float
+    seen: np.ndarray
 
 
-class Search(NamedTuple):
-    """The digits found in a map of contrast, each a list of Parts, and the lines left out."""
-
-    digits: list
-    lines: np.ndarray
-    contrast: np.ndarray
-
-    @property
-    def score(self):
-        return self.digits[0][0].score
+# The picture
 
 
 def shades_of(image):
     """Return the shades of a PIL image upright, float (height, width, 3) in [0, 255].
 
-    The longer side is reduced to at most 1,000 pixels; one of 100 or less is enlarged by a whole
-    factor to at most 200. A JPEG that is not loaded yet is decoded at a lower resolution. Raises
-    ValueError for NaN or infinity.
+    The longer side is reduced to at most 1,000 pixels. A JPEG that is not loaded yet is decoded at
+    a lower resolution. Raises ValueError for NaN or infinity.
     """
     image.draft(None, (LARGE, LARGE))
     image = ImageOps.exif_transpose(image)
@@ -78,11 +72,7 @@ def shades_of(image):
         bands = [image.reduce(factor)] * 3
     else:
         bands = rgb(image).reduce(factor).split()
-    factor = max(1, SMALL // max(image.size))
-    if factor > 1:
-        size = [side * factor for side in bands[0].size]
-        bands = [band.resize(size, Image.Resampling.BICUBIC) for band in bands]
-    return np.clip(np.stack([np.asarray(band, dtype=np.float32) for band in bands], axis=2), 0, 255)
+    return np.stack([np.asarray(band, dtype=np.float32) for band in bands], axis=2)
 
 
 def rgb(image):
@@ -100,6 +90,28 @@ def on_paper(image):
     dark = (shades * weights).sum() <= 127.5 * weights.sum()
     paper = Image.new("RGBA", image.size, "white" if dark else "black")
     return Image.alpha_composite(paper, image)
+
+
+def resized(shades, size):
+    """Return shades, float (height, width, 3), at a size of (height, width)."""
+    bands = [
+        Image.fromarray(band).resize(size[::-1], Image.Resampling.BICUBIC, reducing_gap=3)
+        for band in np.moveaxis(shades, 2, 0)
+    ]
+    return np.clip(np.stack([np.asarray(band) for band in bands], axis=2), 0, 255)
+
+
+def enlarged(shades):
+    """Return small shades enlarged, with a margin of paper, and the width of that in pixels."""
+    margin = max(2, round(0.15 * max(shades.shape)))
+    around = ((margin, margin), (margin, margin), (0, 0))
+    paper = ndimage.median_filter(
+        shades, (*(side // 2 for side in shades.shape[:2]), 1), mode="nearest"
+    )
+    padded = np.pad(paper, around, mode="edge")
+    padded[margin:-margin, margin:-margin] = shades
+    factor = max(1, SMALL // max(padded.shape))
+    return resized(padded, (padded.shape[0] * factor, padded.shape[1] * factor)), margin * factor
 
 
 def without_noise(shades):
@@ -122,39 +134,134 @@ def without_noise(shades):
     return ndimage.gaussian_filter(shades, (width, width, 0)), noise / (2 * np.sqrt(np.pi) * width)
 
 
-def ink_direction(logs, shades):
-    """Return the direction, (3,), in which ink differs from paper, of logarithms of shades.
+# Views
 
-    The first principal component of the differences from the local mean. Ink covers less than
-    paper does, so it lies further from that mean: the skewness along the axis gives the sign. What
-    is near the border counts little.
+
+def signals(shades):
+    """Return the ways to look at colours: float (height, width) each, logarithms of shades.
+
+    The mean of red, green and blue, and, where that is another, the direction in which colours
+    differ most from those around (the first principal component).
     """
-    step = max(1, max(logs.shape) // 300)
-    side = 0.3 * max(logs.shape) / step
-    window = np.outer(*(np.hanning(n + 2)[1:-1] ** 2 for n in logs[::step, ::step].shape[:2]))
-
-    def away(values):
-        values = values[::step, ::step]
-        return values - ndimage.uniform_filter(values, (side, side, 0), mode="nearest")
-
-    moments = np.einsum("yx,yxi,yxj->ij", window, away(logs), away(logs))
+    logs = np.log(shades + 16)
+    step = max(1, max(logs.shape) // 200)
+    few = logs[::step, ::step]
+    side = 0.3 * max(few.shape)
+    away = few - ndimage.uniform_filter(few, (side, side, 0), mode="nearest")
+    window = np.outer(*(np.hanning(n + 2)[1:-1] ** 2 for n in few.shape[:2]))
+    moments = np.einsum("yx,yxi,yxj->ij", window, away, away)
     direction = np.linalg.eigh(moments)[1][:, -1]
-    along = away(shades) @ direction
-    return direction / np.abs(direction).sum() * (np.sign((window * along**3).sum()) or 1)
+    direction = direction / np.abs(direction).sum()
+    ways = [np.ones(3) / 3] + ([direction] if abs(direction.sum()) < 0.9 else [])
+    return [logs @ way.astype(np.float32) for way in ways]
 
 
-def contrast_of(signal, width, darker):
-    """Return how far a signal of logarithms rises above the paper, and the contrast in [0, 1].
+def papers(signal):
+    """Yield estimates of the paper's signal: of the border, and of the surroundings, near and far.
 
-    The paper is the opening of the signal by a square: what is wider than that is paper. `darker`
-    says that ink is darker than the paper.
+    The last one is an opening: what is wider than it is paper.
     """
-    paper = ndimage.grey_opening(signal, (width, width), mode="nearest")
-    rise = signal - paper
-    rise = np.maximum(rise - np.median(rise[::3, ::3]), 0)
-    if darker:
-        return rise, 1 - np.exp(-rise)
-    return rise, np.expm1(rise) / max(np.expm1(rise.max()), 1e-6)
+    yield np.median(border_of(signal))
+    for share, side in ((0.15, 80), (0.4, 48)):
+        step = max(1, -(-max(signal.shape) // side))
+        few = ndimage.uniform_filter(signal, step, mode="nearest")[
+            step // 2 :: step, step // 2 :: step
+        ]
+        few = ndimage.median_filter(few, max(3, round(share * max(few.shape))), mode="nearest")
+        yield np.asarray(Image.fromarray(few).resize(signal.shape[::-1], Image.Resampling.BILINEAR))
+
+
+def border_of(values):
+    """Return the values (height, width) along the border, in one row."""
+    return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+
+
+def rises(signal):
+    """Yield (sign, rise): how far each pixel may differ from paper, darker (-1) or lighter (1)."""
+    for paper in papers(signal):
+        for sign in (-1, 1):
+            yield sign, np.maximum(sign * (signal - paper), 0)
+    width = round(0.25 * max(signal.shape))
+    for sign in (-1, 1):
+        opened = ndimage.grey_opening(sign * signal, (width, width), mode="nearest")
+        yield sign, sign * signal - opened
+
+
+class View(NamedTuple):
+    """An opinion on what is ink."""
+
+    sign: int  # of ink: -1 darker than paper, 1 lighter
+    contrast: np.ndarray  # float (height, width), proportional to the light that ink takes or adds
+    rise: np.ndarray  # float (height, width), in logarithms
+    ink: np.ndarray  # float (height, width): contrast where there is any
+    numbers: np.ndarray  # int (height, width): the parts that are connected, 0 for paper
+    places: list  # of the parts: slices
+    amounts: np.ndarray  # of the parts: the sum of contrast
+
+
+def views_of(shades, noise):
+    """Yield Views of shades, float (height, width, 3)."""
+    floor = max(0.03, 4 * noise / (np.median(shades) + 16))
+    for signal in signals(shades):
+        for sign, rise in rises(signal):
+            least = max(floor, min(5 * np.quantile(rise[::3, ::3], 0.75), 0.3))
+            if rise.max() < least:
+                continue
+            contrast = 1 - np.exp(-rise) if sign < 0 else np.expm1(rise)
+            levels = [level * contrast.max() for level in LEVELS]
+            ink = contrast * ((contrast > levels[-1]) & (rise > least))
+            for level in levels:
+                mask = (contrast > level) & (rise > least)
+                if mask.mean() > 0.5 or border_of(mask).mean() > 0.5:
+                    continue
+                for lines in lines_to_leave_out(mask):
+                    yield view(sign, contrast, rise, ink, mask & ~lines)
+
+
+def view(sign, contrast, rise, ink, mask):
+    """Return the View of a mask."""
+    numbers, count = ndimage.label(mask, EVERYWHERE)
+    amounts = ndimage.sum_labels(contrast, numbers, np.arange(1, count + 1))
+    return View(sign, contrast, rise, ink, numbers, ndimage.find_objects(numbers), amounts)
+
+
+def lines_to_leave_out(mask):
+    """Yield masks of what may be no part of a digit: nothing, straight lines, and frames."""
+    yield np.zeros_like(mask)
+    lines = lines_in(mask, 0.8) | lines_in(mask.T, 0.8).T
+    if lines.any():
+        yield lines
+    frames = frames_in(mask)
+    if frames.any():
+        yield frames
+
+
+def frames_in(mask):
+    """Return the mask of what lies around the holes of the largest parts of a mask.
+
+    Where a digit touches its frame, the frame has several holes, and the digit is within their box.
+    """
+    numbers, _ = ndimage.label(mask, EVERYWHERE)
+    places = ndimage.find_objects(numbers)
+    frames = np.zeros_like(mask)
+    for k in sorted(range(len(places)), key=lambda k: -size_of(places[k]))[:3]:
+        part = numbers[places[k]] == k + 1
+        holes = ndimage.binary_fill_holes(part) & ~part
+        if holes.any():
+            part[most_of(holes.sum(axis=1)), most_of(holes.sum(axis=0))] = False
+            frames[places[k]] |= part
+    return frames
+
+
+def most_of(counts):
+    """Return the slice from the first to the last of counts that is half of the largest one."""
+    high = np.flatnonzero(counts > counts.max() / 2)
+    return slice(high[0] + 1, high[-1])
+
+
+def size_of(place):
+    """Return the longer side of slices."""
+    return max(piece.stop - piece.start for piece in place)
 
 
 def lines_in(mask, share):
@@ -171,14 +278,14 @@ def lines_in(mask, share):
     columns, starts = np.nonzero(steps == 1)
     ends = np.nonzero(steps == -1)[1]
     lengths = ends - starts
-    thin = lengths <= max(2, 0.03 * max(height, width))
+    thin = lengths <= max(3, 0.05 * max(height, width))
     columns, starts, ends, lengths = (part[thin] for part in (columns, starts, ends, lengths))
     lines = np.zeros_like(mask)
     if not len(columns):
         return lines
     middles = (starts + ends) / 2
     best = None
-    for slope in np.arange(-0.12, 0.12, 2 / width):
+    for slope in np.arange(-0.12, 0.12, 3 / width):
         levels = np.round((middles - slope * (columns - width / 2)) / 2).astype(int)
         levels -= levels.min()
         votes = np.bincount(levels)
@@ -195,299 +302,296 @@ def lines_in(mask, share):
     on_line = best[1]
     usual = np.median(lengths[on_line])
     on_line &= lengths <= 1.5 * usual + 1
-    for column, start, end in zip(columns[on_line], starts[on_line], ends[on_line], strict=True):
-        lines[start:end, column] = True
-    return lines
+    np.add.at(
+        steps := np.zeros((height + 1, width), dtype=int), (starts[on_line], columns[on_line]), 1
+    )
+    np.add.at(steps, (ends[on_line], columns[on_line]), -1)
+    return steps[:-1].cumsum(axis=0) > 0
 
 
-def all_lines(mask, share):
-    """Return the mask of the lines near the horizontal and the vertical, each searched alone."""
-    return lines_in(mask, share), lines_in(mask.T, share).T
+# Candidates
 
 
-def borders_at(place, shape):
-    """Return whether slices start or end at the top, bottom, left and right of a shape."""
-    (rows, columns), (height, width) = place, shape
-    return rows.start == 0, rows.stop == height, columns.start == 0, columns.stop == width
+def box_of(place):
+    """Return (top, left, bottom, right) of slices."""
+    rows, columns = place
+    return np.array([rows.start, columns.start, rows.stop, columns.stop])
 
 
-def parts_of(mask, contrast):
-    """Return the connected parts of a mask that are more than specks."""
-    numbers, _ = ndimage.label(mask, EVERYWHERE)
-    parts = []
-    for number, place in enumerate(ndimage.find_objects(numbers), start=1):
-        own = numbers[place] == number
-        if max(own.shape) < 4:
-            continue
-        thick = 2 * ndimage.distance_transform_edt(np.pad(own, 1)).max() - 1
-        strength = contrast[place][own].mean()
-        ends = (own[0], own[-1], own[:, 0], own[:, -1])
-        touched = tuple(
-            end.sum() / across if at_border else 0.0
-            for end, across, at_border in zip(
-                ends, np.repeat(mask.shape[::-1], 2), borders_at(place, mask.shape), strict=True
-            )
+def gaps(box, boxes):
+    """Return the distances in pixels, (N,), between a box and boxes (N, 4), 0 in each other."""
+    apart = np.maximum(boxes[:, :2] - box[2:], box[:2] - boxes[:, 2:])
+    return np.maximum(apart, 0).max(axis=1)
+
+
+def proposals(view, most):
+    """Return sets of indices of a view's parts that may be a digit, and the parts' boxes.
+
+    The parts of most ink, alone and with what is near, at two distances, and what is near that.
+    """
+    boxes = np.array([box_of(place) for place in view.places]).reshape(-1, 4)
+    height, width = view.numbers.shape
+    sizes = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
+    counts = np.array([0]) if not len(boxes) else np.bincount(view.numbers.flat)[1:]
+    usable = sizes >= max(5, 0.02 * max(height, width))
+    order = np.argsort(-(view.amounts * sizes) * usable)[:most]
+    main = [
+        index
+        for index in order
+        if usable[index] and not lies_along_the_border(index + 1, view.numbers)
+    ]
+    sets = {}
+    for index in main:
+        sets[frozenset([index])] = None
+        for reach in (0.06, 0.2):
+            group, box = {index}, boxes[index]
+            for _ in range(2):
+                near = (gaps(box, boxes) <= reach * sizes[index]) & (sizes <= 1.2 * sizes[index])
+                near &= counts >= 0.002 * counts[index]
+                group |= set(np.flatnonzero(near).tolist())
+                if len(group) > 12:
+                    break
+                members = boxes[list(group)]
+                box = np.concatenate([members[:, :2].min(axis=0), members[:, 2:].max(axis=0)])
+                sets[frozenset(group)] = None
+    return list(sets), boxes
+
+
+def lies_along_the_border(number, numbers):
+    """Say whether a part covers a side of the picture, as a desk does, or is in its corner."""
+    sides = numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]
+    corners = numbers[[0, 0, -1, -1], [0, -1, 0, -1]]
+    return number in corners or max((side == number).mean() for side in sides) > 0.8
+
+
+def candidates_of(view, number, most, known):
+    """Return the Candidates of a view. `known` holds what other views saw of the same pixels."""
+    found = []
+    sets, boxes = proposals(view, most)
+    member = np.zeros(len(boxes) + 1, dtype=bool)
+    for group in sets:
+        members = boxes[list(group)]
+        box = np.concatenate([members[:, :2].min(axis=0), members[:, 2:].max(axis=0)])
+        margin = int(0.3 * (box[2:] - box[:2]).max()) + 2
+        top, left = np.maximum(box[:2] - margin, 0)
+        place = np.s_[top : box[2] + margin, left : box[3] + margin]
+        numbers = [index + 1 for index in group]
+        member[numbers] = True
+        own = member[view.numbers[place]]
+        member[numbers] = False
+        contrast = view.contrast[place]
+        ink = contrast[own].sum()
+        same = (*box.tolist(), np.count_nonzero(own), view.sign)
+        if same not in known:
+            try:
+                known[same] = to_mnist_format(ink_of(contrast, own))
+            except ValueError:
+                known[same] = None
+        if known[same] is not None:
+            strength = 1 - np.exp(-np.median(view.rise[place][own]))
+            share = ink / view.ink[place].sum()
+            found.append(Candidate(number, group, box, ink, share, strength, known[same]))
+    return found
+
+
+def ink_of(contrast, own):
+    """Return the ink of the pixels `own`, float in [0, 1], thin strokes thickened."""
+    step = max(1, max(np.ptp(np.flatnonzero(own.any(axis=axis))) for axis in (0, 1)) // 50)
+    if step > 1:
+        height, width = (side // step * step for side in own.shape)
+        contrast, share = (
+            values[:height, :width].reshape(height // step, step, -1, step).mean(axis=(1, 3))
+            for values in (contrast, own.astype(np.float32))
         )
-        parts.append(Part(number, place, own, int(own.sum()), thick, strength, touched))
-    return parts
+        own = share >= min(0.4, share.max())
+    rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
+    size = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
+    amounts = np.sort(contrast[own])
+    full = amounts[3 * len(amounts) // 4]
+    outline = np.count_nonzero(own[1:] != own[:-1]) + np.count_nonzero(own[:, 1:] != own[:, :-1])
+    stroke = 2.5 * np.count_nonzero(own) / outline  # pixels, its width: edges count 1.25 times
+    near = ndimage.maximum_filter(own, 2 * max(1, round(stroke / 4)) + 1)
+    ink = np.clip((contrast / full - 0.2) / 0.7, 0, 1) * near
+    if stroke < 0.08 * size:
+        radius = max(1, round((0.1 * size - stroke) / 2))
+        y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+        ink = ndimage.grey_dilation(np.pad(ink, radius), footprint=x**2 + y**2 <= radius**2 + 1)
+    return ink
 
 
-def is_a_box(part):
-    """Say whether a part has straight thin lines on at least three of its four sides."""
-    height, width = part.mask.shape
-    if min(height, width) < 20:
-        return False
-    flat, steep = all_lines(part.mask, 0.8)
-    y, x = max(3, 0.12 * height), max(3, 0.12 * width)
-    sides = flat[: int(y)], flat[-int(y) :], steep[:, : int(x)], steep[:, -int(x) :]
-    covered = [side.any(axis=k // 2).mean() > 0.7 for k, side in enumerate(sides)]
-    return sum(covered) >= 3
+# The judgement
 
 
-def belongs_to_the_border(part, side):
-    """Say whether a part is of the picture's border: a desk, a scan's edge, a line across."""
-    top, bottom, left, right = part.touched
-    across = (top and bottom) or (left and right)
-    thin = part.thick < 0.05 * side
-    return max(part.touched) > 0.8 or bool(across and (thin or np.count_nonzero(part.touched) > 2))
+def settled(candidates, likely):
+    """Return the indices of the candidates of a view that together explain most of its ink.
 
-
-def is_a_blot(part):
-    """Say whether a part is about as wide as long, without strokes."""
-    return part.area < 1.12 * part.thick**2
-
-
-def within(place, outer):
-    """Return slices relative to other slices."""
-    return tuple(
-        slice(inner.start - around.start, inner.stop - around.start)
-        for inner, around in zip(place, outer, strict=True)
-    )
-
-
-def encloses(outer, inner):
-    """Say whether a part is a frame around another one of some size."""
-    if outer.number == inner.number or inner.size < 0.15 * outer.size:
-        return False
-    edges = zip(outer.place, inner.place, strict=True)
-    if not all(a.start < b.start and b.stop < a.stop for a, b in edges):
-        return False
-    filled = ndimage.binary_fill_holes(outer.mask)[within(inner.place, outer.place)]
-    return (filled & inner.mask).sum() > 0.9 * inner.area
-
-
-def belongs(part, main, away):
-    """Say whether a part is a piece of a digit, such as the bar of a five.
-
-    `away` is the least distance between the two, in pixels.
+    likely: the probability of each one's best digit. None shares a part with another; what encloses
+    another one is a frame.
     """
-    (height, width), columns, others = part.mask.shape, part.place[1], main.place[1]
-    shared = min(columns.stop, others.stop) - max(columns.start, others.start)
-    another = height > 0.6 * main.mask.shape[0] and shared < 0.3 * width  # beside it
-    large = part.size > 0.15 * main.size and not is_a_blot(part)
-    return away < 0.2 * main.size and large and not another
-
-
-def joins(part, other, away):
-    """Say whether a part goes on where another one ends, as the halves of a broken stroke do."""
-    return away < max(0.6 * other.thick, 0.04 * other.size) and part.size > other.thick
-
-
-def is_of_the_pen(part, main):
-    """Say whether a part has about the contrast and the stroke of a digit."""
-    return part.contrast > 0.5 * main.contrast and 0.3 < part.thick / main.thick < 1.6
-
-
-def distances_from(other, limit):
-    """Return a function: the least distance of a part from another one, in pixels.
-
-    Infinity for a part that is wholly beyond the limit, up and down or to the side.
-    """
-    margin = int(limit) + 2
-    away = ndimage.distance_transform_edt(~np.pad(other.mask, margin))
-    top, left = (piece.start - margin for piece in other.place)
-
-    def distance(part):
-        ys, xs = np.nonzero(part.mask)
-        ys, xs = ys + part.place[0].start - top, xs + part.place[1].start - left
-        near = (ys >= 0) & (xs >= 0) & (ys < away.shape[0]) & (xs < away.shape[1])
-        return away[ys[near], xs[near]].min() if near.any() else np.inf
-
-    return distance
-
-
-def grouped(parts, side):
-    """Return lists of parts, a list for each digit, the most likely digit first.
-
-    `side` is the picture's longer side.
-    """
-    parts = [part for part in parts if not belongs_to_the_border(part, side)]
-    likely = [part for part in parts if part.size >= max(10, 0.025 * side) and not is_a_blot(part)]
-    likely = [part for part in likely if not any(encloses(part, other) for other in likely)]
-    groups, taken = [], set()
-    for main in sorted(likely, key=lambda part: -part.score):
-        if main.number in taken:
+    order = sorted(range(len(candidates)), key=lambda k: -candidates[k].ink * likely[k] ** 4)
+    order = [k for k in order if likely[k] >= PLAUSIBLE]
+    places = np.array([candidates[k].place for k in order]).reshape(-1, 4)
+    chosen, taken = [], set()
+    for k in order:
+        if candidates[k].parts & taken:
             continue
-        group = [main]
-        taken.add(main.number)
-        for member in group:  # which grows
-            distance = distances_from(member, limit=0.3 * main.size)
-            for part in parts:
-                if part.number in taken or part.size > 1.5 * main.size:
-                    continue
-                away = distance(part)
-                piece = member is main and belongs(part, main, away)
-                if is_of_the_pen(part, main) and (piece or joins(part, member, away)):
-                    group.append(part)
-                    taken.add(part.number)
-        groups.append(group)
-    return groups
+        top, left, bottom, right = candidates[k].place
+        inside = (places[:, :2] > (top, left)).all(axis=1) & (places[:, 2:] < (bottom, right)).all(
+            axis=1
+        )
+        large = (places[:, 2:] - places[:, :2]).max(axis=1) > 0.3 * max(bottom - top, right - left)
+        if any(
+            not candidates[k].parts & candidates[order[n]].parts
+            for n in np.flatnonzero(inside & large)
+        ):
+            continue
+        chosen.append(k)
+        taken |= candidates[k].parts
+    return chosen
 
 
-def candidates(contrast, level):
-    """Return the groups of parts above a level of contrast, and the mask of lines left out."""
-    mask = contrast > level
-    flat, steep = all_lines(mask, 0.8)
-    lines = flat | steep
-    parts = parts_of(mask & ~lines, contrast)
-    boxes = [part for part in parts if part.size > 0.05 * max(mask.shape) and is_a_box(part)]
-    if boxes:
-        for part in boxes:
-            flat, steep = all_lines(part.mask, 0.8)
-            lines[part.place] |= part.mask & (flat | steep)
-        parts = parts_of(mask & ~lines, contrast)
-    return grouped(parts, max(mask.shape)), lines
+def overlap(place, other, of):
+    """Return the area that is in both of two boxes, as a share of the larger or smaller (`of`)."""
+    sides = np.minimum(place[2:], other[2:]) - np.maximum(place[:2], other[:2])
+    areas = (place[2:] - place[:2]).prod(), (other[2:] - other[:2]).prod()
+    return np.maximum(sides, 0).prod() / of(areas)
 
 
-def stands_on_paper(part, signal, rise, lines):
-    """Say whether a part ends where its ink does, and not only because the paper is misjudged.
+class Vote(NamedTuple):
+    """A candidate that a view settled on."""
 
-    That happens where a stroke is too wide for the paper's estimate, and in a hole of a digit: ink
-    goes on along more of the outline than half the thickness of a stroke.
-    """
-    place = tuple(slice(max(piece.start - 3, 0), piece.stop + 3) for piece in part.place)
-    own = np.zeros(signal[place].shape, dtype=bool)
-    own[within(part.place, place)] = part.mask
-    around = ndimage.binary_dilation(own, EVERYWHERE, iterations=3) & ~own & ~lines[place]
-    least = np.median(signal[place][own]) - 0.3 * np.median(rise[place][own])
-    runs, _ = ndimage.label(around & (signal[place] > least), EVERYWHERE)
-    return np.bincount(runs.flat)[1:].max(initial=0) / 3 < 0.5 * part.thick
+    weight: float
+    candidate: Candidate
+    probabilities: np.ndarray
 
 
-def is_ink(part, contrast, rise, side):
-    """Say whether a part is too dark for a shadow, or has sharper edges than a shadow has.
+class Spot:
+    """Votes that agree in place."""
 
-    What touches the picture's border, where the paper is known worst, has to be large and dark;
-    what is faint and small may be the grain of the paper.
-    """
-    height = np.median(rise[part.place][part.mask])
-    faint = height < 0.7  # as shadows are, that halve the light
-    if sum((any(part.touched), faint, part.size < 0.1 * side)) > 1:
-        return False
-    if height > 1.2:
-        return True
-    rows, columns = np.gradient(np.pad(contrast[part.place], 1, mode="edge"))
-    edge = part.mask & ~ndimage.binary_erosion(part.mask, EVERYWHERE)
-    slope = np.median(np.hypot(rows, columns)[1:-1, 1:-1][edge]) / part.contrast
-    profile = slope * part.thick / 2  # half a stroke's width against that of its edge
-    if height > 0.4 and profile > 0.85 and part.area > 4.5 * part.thick**2:
-        return True  # a long stroke, out of focus
-    if faint:
-        sharp = slope > 1 / 4 or (slope > 1 / 6 and profile > 2.2)
-        return sharp and part.area > 3 * part.thick**2
-    return slope > 1 / 6 or profile > 1.1
+    def __init__(self, vote):
+        self.votes = [vote]
+
+    place = property(lambda self: self.votes[0].candidate.place)
+    weight = property(lambda self: sum(vote.weight for vote in self.votes))
+    size = property(lambda self: (self.place[2:] - self.place[:2]).max())
+
+    def probabilities(self):
+        weights = np.array([vote.weight for vote in self.votes])
+        return weights @ np.array([vote.probabilities for vote in self.votes]) / weights.sum()
 
 
-def search(signal, width, darker, floor):
-    """Return the best Search of a signal over several levels of contrast, or None.
-
-    `width` is of the square that estimates the paper; a rise below `floor` is noise. The grain
-    of the paper is noise too: five times the upper quartile, which is about 3.4 std.
-    """
-    rise, contrast = contrast_of(signal, width, darker)
-    floor = max(floor, min(5 * np.quantile(rise[::3, ::3], 0.75), 0.3))
-    if rise.max() < floor:
-        return None
-    least, best = min(contrast[rise >= floor].min(), 0.5 * contrast.max()), None
-    for level in contrast.max() * np.array([0.5, 0.25, 0.12]):
-        if level < least:
-            break
-        digits, lines = candidates(contrast, level)
-        digits = [
-            group
-            for group in digits
-            if is_ink(group[0], contrast, rise, max(signal.shape))
-            and stands_on_paper(group[0], signal, rise, lines)
-        ]
-        found = Search(digits, lines, contrast)
-        if digits and (best is None or found.score > 1.15 * best.score):
-            best = found
-    return best
+def pooled(votes):
+    """Return Spots of votes, the best one first."""
+    spots = []
+    for vote in sorted(votes, key=lambda vote: -vote.weight):
+        for spot in spots:
+            if overlap(spot.place, vote.candidate.place, max) > 0.6:
+                spot.votes.append(vote)
+                break
+        else:
+            spots.append(Spot(vote))
+    return sorted(spots, key=lambda spot: -support(spot, spots))
 
 
-def is_like(part, first):
-    """Say whether a part may be a digit beside a first one: of its size, stroke and ink."""
-    return (
-        part.size > 0.5 * first.size
-        and part.area > 0.2 * first.area
-        and 0.4 < part.thick / first.thick < 2.5
-        and part.contrast > 0.65 * first.contrast
-        and not any(part.touched)
+def support(spot, spots):
+    """Return the weight of a spot, and as much again from spots that are parts of it."""
+    parts = sum(
+        other.weight
+        for other in spots
+        if other.size < spot.size and overlap(spot.place, other.place, min) > 0.8
     )
+    return spot.weight + min(spot.weight, parts)
 
 
-def find_digits(image):
-    """Return the digits of a PIL image as a list of Found, from left to right.
+def votes_of(views, judge, most=PARTS):
+    """Return the Votes of (number, View) pairs; in each the parts of most ink are proposed."""
+    known = {}
+    candidates = [c for number, view in views for c in candidates_of(view, number, most, known)]
+    if not candidates:
+        return []
+    different = {id(candidate.seen): candidate.seen for candidate in candidates}
+    answers = dict(zip(different, judge(np.stack(list(different.values()))), strict=True))
+    probabilities = np.array([answers[id(candidate.seen)] for candidate in candidates])
+    likely = probabilities[:, :10].max(axis=1)
+    votes = []
+    for _, group in itertools.groupby(range(len(candidates)), key=lambda k: candidates[k].view):
+        group = list(group)
+        for k in settled([candidates[k] for k in group], likely[group]):
+            k, own = group[k], candidates[group[k]]
+            votes.append(Vote(own.contrast * own.share**2, own, probabilities[k]))
+    return votes
 
-    The paper is estimated finely first, which follows the edges of shadows, then coarsely, for
-    small pictures and wide strokes; ink lies in the likelier direction of the two from the paper,
-    or in the other.
-    Raises ValueError for an image without a digit.
+
+def in_full(votes, views, judge, most):
+    """Return the best view's Spots that are digits of about one size, `most` parts proposed."""
+    weights = np.bincount([v.candidate.view for v in votes], [v.weight for v in votes])
+    best = int(weights.argmax())
+    view = next(itertools.islice(views, best, None))
+    spots = pooled(votes_of([(best, view)], judge, most))
+    spots = [spot for spot in spots if spot.probabilities()[:10].max() > READ]
+    usual = np.median([spot.size for spot in spots]) if spots else 0
+    return [spot for spot in spots if 0.5 < spot.size / usual < 2]
+
+
+def separate(spots):
+    """Return the best spot, and those elsewhere of about its size, weight and contrast."""
+    best, *others = spots
+    chosen = [best]
+    for spot in others:
+        like = spot.weight > 0.4 * best.weight and 0.5 < spot.size / best.size < 2
+        like = like and spot.votes[0].candidate.contrast > 0.5 * best.votes[0].candidate.contrast
+        if like and all(overlap(spot.place, other.place, min) < 0.3 for other in chosen):
+            chosen.append(spot)
+    return chosen
+
+
+def in_rows(spots):
+    """Return spots as they are read: row by row, from left to right."""
+    places = np.array([spot.place for spot in spots])
+    top, left, bottom, right = places.T.astype(float)
+    heights = bottom - top
+    both = np.minimum(bottom, bottom[:, None]) - np.maximum(top, top[:, None])
+    near = np.maximum(left, left[:, None]) - np.minimum(right, right[:, None]) < 3 * heights.max()
+    linked = near & (both > 0.5 * np.minimum(heights, heights[:, None]))
+    count, row = connected_components(linked)
+    height = ndimage.mean(top + bottom, row, np.arange(count))
+    order = np.lexsort((left, height[row]))
+    return [spots[k] for k in order]
+
+
+def find_digits(image, judge, split=False):
+    """Return the digits of a PIL image as a list of FoundDigit, row by row, from left to right.
+
+    `judge` takes uint8 (N, 28, 28) in MNIST's format, and returns probabilities, float (N, 11),
+    that of no digit last, or (N, 10). Without `split` no more digits are looked for than it takes
+    to know that there are several. Raises ValueError for an image without a digit.
     """
-    shades, noise = without_noise(shades_of(image))
-    logs = np.log(shades + 16)
-    direction = ink_direction(logs, shades)
-    floor = max(0.04, 4 * noise / (np.median(shades) + 16))
-    if max(np.ptp(logs, axis=(0, 1))) < floor:
+    shades = shades_of(image)
+    if np.ptp(shades) < 4:
         raise ValueError("expected a digit, got an image of one shade")
     if max(image.size) < 8:
         raise ValueError(f"expected a digit, got {image.width}x{image.height} pixels")
-    shares = (0.12, 0.3, 0.6) if max(image.size) > SMALL / 2 else (0.3, 0.6)
-    for way, share in itertools.product((direction, -direction), shares):
-        width = round(share * max(shades.shape))
-        found = search(logs @ way, width, way.sum() < 0, floor)
-        if found:
-            first, *others = found.digits
-            others = [group for group in others if is_like(group[0], first[0])]
-            digits = sorted([first, *others], key=lambda group: group[0].place[1].start)
-            return [digit_of(group, found) for group in digits]
-    raise ValueError("expected a digit, got nothing that looks like one")
-
-
-def digit_of(group, found):
-    """Return a group of parts as Found: its ink, thin strokes thickened, and its box."""
-    _, lines, contrast = found
-    own = np.zeros_like(lines)
-    for part in group:
-        own[part.place] |= part.mask
-    full = np.quantile(contrast[own], 0.75)
-    ys, xs = (np.flatnonzero(own.any(axis=axis)) for axis in (1, 0))
-    size = max(ys[-1] - ys[0], xs[-1] - xs[0]) + 1
-    margin = int(0.1 * size) + 2
-    y0, x0 = max(ys[0] - margin, 0), max(xs[0] - margin, 0)
-    place = np.s_[y0 : ys[-1] + margin + 1, x0 : xs[-1] + margin + 1]
-    own = own[place]
-    faint = (contrast[place] > 0.25 * full) & ~ndimage.binary_dilation(lines[place], iterations=2)
-    grown = ndimage.binary_propagation(own, EVERYWHERE, mask=faint | own)
-    if grown.sum() < 1.7 * own.sum():
-        own = grown
-    stroke = 4 * ndimage.distance_transform_edt(np.pad(own, 1)).sum() / own.sum()
-    near = ndimage.binary_dilation(own, EVERYWHERE, iterations=max(1, round(stroke / 4)))
-    ink = np.clip((contrast[place] / full - 0.2) / 0.7, 0, 1) * near
-    if stroke < 0.06 * size:
-        radius = round((0.09 * size - stroke) / 2)
-        y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-        ink = ndimage.grey_dilation(np.pad(ink, radius), footprint=x**2 + y**2 <= radius**2 + 1)
-    height, width = contrast.shape
-    box = (xs[0] / width, ys[0] / height, (xs[-1] + 1) / width, (ys[-1] + 1) / height)
-    return Found(ink, box)
+    margin, longer = 0, max(shades.shape)
+    if longer <= SMALL / 2:
+        shades, margin = enlarged(shades)
+    for side in (COARSE, LARGE) if longer > COARSE else (longer,):
+        factor = min(1, side / longer)
+        size = [max(1, round(factor * pixels)) for pixels in shades.shape[:2]]
+        looked_at, noise = without_noise(resized(shades, size) if factor < 1 else shades)
+        votes = votes_of(enumerate(views_of(looked_at, noise)), judge)
+        spots = pooled(votes)
+        if spots and spots[0].size > CLEAR:
+            break
+    if not spots or spots[0].weight < FAINT or spots[0].probabilities()[:10].max() < READ:
+        raise ValueError("expected a digit, got nothing that looks like one")
+    spots = separate(spots)
+    if (split and len(spots) > 1) or spots[0].size < 0.1 * max(looked_at.shape):
+        several = in_full(votes, views_of(looked_at, noise), judge, most=5000 if split else 50)
+        spots = several if len(several) > len(spots) else spots
+    height, width = (pixels - 2 * margin for pixels in looked_at.shape[:2])
+    found = []
+    for spot in in_rows(spots):
+        box = np.clip((spot.place[[1, 0, 3, 2]] - margin) / [width, height, width, height], 0, 1)
+        seen = spot.votes[0].candidate.seen
+        found.append(FoundDigit(seen, spot.probabilities()[:10], tuple(box.tolist())))
+    return found
