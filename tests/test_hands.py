@@ -43,8 +43,14 @@ def in_format(images):
         yield image.max() == 255 and max(sides) <= BOX and all(near)
 
 
-def test_every_digit_is_in_mnist_s_format():
-    images, labels = hands.digits(360, seed=5)
+@pytest.fixture(scope="module")
+def generated():
+    """360 generated digits and their labels."""
+    return hands.digits(360, seed=5)
+
+
+def test_every_digit_is_in_mnist_s_format(generated):
+    images, labels = generated
     assert images.shape == (360, 28, 28)
     assert images.dtype == np.uint8
     assert np.bincount(labels).tolist() == [60, 60, *[30] * 8]
@@ -62,8 +68,8 @@ def test_negatives_and_restyled_digits_are_in_mnist_s_format():
 
 
 @pytest.mark.parametrize("label", range(10))
-def test_digits_differ_in_more_than_their_pens(label):
-    images, labels = hands.digits(240, seed=8)
+def test_digits_differ_in_more_than_their_pens(generated, label):
+    images, labels = generated
     own = images[labels == label][:20].reshape(20, -1)
     assert len(np.unique(own, axis=0)) == 20
     widths = [(image.reshape(28, 28).any(axis=0)).sum() for image in own]
