@@ -26,11 +26,11 @@ def grid(images):
 
 def main():
     """Write the picture."""
-    images, labels = digits(10 * COLUMNS, seed=1)
+    images, labels = digits(12 * COLUMNS, seed=1)
     blanks = negatives(COLUMNS * len(KINDS), seed=1)
-    kinds = np.arange(len(blanks)) % len(KINDS)
-    rows = [images[labels.argsort(kind="stable")], blanks[kinds.argsort(kind="stable")]]
-    picture = np.concatenate([grid(each) for each in rows])
+    rows = [images[labels == label][:COLUMNS] for label in range(10)]
+    rows += [blanks[kind :: len(KINDS)] for kind in range(len(KINDS))]
+    picture = np.concatenate([grid(row) for row in rows])
     Image.fromarray(picture).quantize(16).save(HERE / "hands.png", optimize=True)
 
 

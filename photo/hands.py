@@ -26,12 +26,15 @@ class Draw:
         self.rng, self.n = rng, n
 
     def between(self, low, high):
+        """Uniform numbers; the bounds may be arrays (n,)."""
         return self.rng.uniform(low, high, self.n)
 
     def around(self, middle, std):
+        """Normal numbers, at most 2 std from the middle."""
         return middle + std * self.rng.standard_normal(self.n).clip(-2, 2)
 
     def chance(self, share):
+        """True for about this share, bool."""
         return self.rng.random(self.n) < share
 
 
@@ -39,13 +42,10 @@ class Draw:
 
 
 @cache
-def spline_matrix(points, closed=False):
+def spline_matrix(points):
     """Return the matrix (POINTS, points) of a cubic spline through so many points."""
-    knots, at = np.arange(points + closed), np.linspace(0, points - 1 + closed, POINTS)
-    values = np.eye(points)
-    if closed:
-        values = np.concatenate([values, values[:1]])
-    return CubicSpline(knots, values, bc_type="periodic" if closed else "natural")(at)
+    at = np.linspace(0, points - 1, POINTS)
+    return CubicSpline(np.arange(points), np.eye(points), bc_type="natural")(at)
 
 
 @cache
@@ -91,13 +91,6 @@ def arc(draw, centre, radii, start, sweep, wobble=0.04):
     centres, sizes = keys_of(draw.n, [centre, radii]).swapaxes(0, 1)
     unit = np.stack([np.cos(angles), np.sin(angles)], 2) * swell[:, :, None]
     return centres[:, None] + sizes[:, None] * unit
-
-
-def joined(draw, *strokes):
-    """Return strokes drawn one after the other without lifting the pen, as one."""
-    points = np.concatenate(strokes, axis=1)
-    at = np.linspace(0, points.shape[1] - 1, POINTS).round().astype(int)
-    return points[:, at]
 
 
 def where(chosen, stroke, other=None):
@@ -525,7 +518,7 @@ def digits(n, seed):
     """
     rng, labels = np.random.default_rng(seed), np.resize([*range(10), 0, 1], n)
     images = np.empty((n, 28, 28), dtype=np.uint8)
-    for label in range(10):
+    for label in np.unique(labels):
         chosen = labels == label
         images[chosen] = formatted(digit_inks(label, Draw(rng, chosen.sum())))
     return images, labels

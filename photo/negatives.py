@@ -305,7 +305,7 @@ def negatives(n, seed, images=None):
         return result
 
     result = np.empty((n, 28, 28), dtype=np.uint8)
-    for k, kind in enumerate(KINDS):
+    for k, kind in enumerate(KINDS[:n]):
         chosen = kinds == k
         ink = kind(Draw(rng, chosen.sum()), inks)
         most = ink.max(axis=(1, 2), keepdims=True)
