@@ -117,7 +117,8 @@ def prepare(
     train_loader = recipe.beside(loader(train, batch_size, shuffle=True), seed)
     val_loader = loader(val, TEST_BATCH_SIZE) if val_size else None
     test_loader = loader(test, TEST_BATCH_SIZE) if split == "test" else None
-    net = to_device(make_net(net, getattr(train_loader, "classes", classes)), device)
+    classes += len(getattr(train_loader, "extra_classes", ()))
+    net = to_device(make_net(net, classes), device)
     optimizer = recipe.optimizer(net.parameters())
     return Experiment(
         net=net,

@@ -154,7 +154,8 @@ def train(options):
     finally:
         if len(experiment.history) and checkpoint.exists():
             about = settings | {"epochs": experiment.epochs} | environment(device)
-            about |= {"classes": list(images.classes), "mean": images.mean, "std": images.std}
+            extra = getattr(experiment.train_loader, "extra_classes", ())
+            about |= {"classes": [*images.classes, *extra], "mean": images.mean, "std": images.std}
             save_results(folder, experiment.net, about)
         elif not checkpoint.exists():  # nothing was kept: leave nothing behind
             (folder / "settings.json").unlink(missing_ok=True)

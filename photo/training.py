@@ -24,11 +24,11 @@ HELD_OUT = 1_000_001  # a seed that no run has
 class BesideLoader:
     """The batches of a loader, each with a batch of every other loader appended.
 
-    As long as the first loader; the others start again when they end. `classes` is the number of
-    classes in all of them.
+    As long as the first loader; the others start again when they end. `extra_classes` names those
+    that the first loader's dataset does not have.
     """
 
-    classes = NO_DIGIT + 1
+    extra_classes = ("no digit",)
 
     def __init__(self, loader, *others):
         self.loader = [loader, *others]  # the name under which checkpoints look for generators

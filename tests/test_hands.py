@@ -10,6 +10,8 @@ from conftest import REPOSITORY, first_digits
 
 import hubconf
 import model as networks
+import predict
+import train
 import utils
 from experiments import prepare
 from mnist_format import BOX
@@ -174,3 +176,12 @@ def test_the_trained_weights_on_images_that_no_run_has_seen():
     assert reached["lowest_digit_right"] > 97
     assert reached["digits_refused"] < 0.5
     assert reached["negatives_refused"] > 96
+
+
+def test_a_run_of_train_py_can_be_read_with(tmp_path, small_root, monkeypatch):
+    monkeypatch.setattr(training, "with_generated", partial(training.with_generated, pool=POOL))
+    run = tmp_path / "run"
+    command = ["--recipe", "hands", "--epochs", "1", "--root", str(small_root), "--out", str(run)]
+    assert train.main([*command, "--device", "cpu"]) == 0
+    probabilities = predict.read_digits(predict.network(run), torch.zeros(1, 28, 28))
+    assert probabilities.shape == (1, 11)
