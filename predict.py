@@ -26,6 +26,7 @@ import options
 from mnist_format import MEAN, STD
 from model import NETS
 from photo import find
+from photo.shades import shades_of
 
 DIGITS = list("0123456789")
 DOUBTFUL = 0.9  # answers with a lower probability are marked
@@ -93,7 +94,7 @@ def read_file(net, path, split=False):
     """Return the Readings of an image file: one, or with `split` one for each digit."""
     with Image.open(path) as image:
         digits = digits_in(net, image, split)
-        small = Image.fromarray(find.shades_of(image).astype("uint8"))
+        small = Image.fromarray(shades_of(image).astype("uint8"))
         small.thumbnail((400, 400))
     readings = []
     for k, digit in enumerate(digits):

@@ -1,1 +1,1 @@
-"""The digit in a photograph: `find` looks for it."""
+"""Digits in photographs: shades, views and find look for them; hands and negatives draw them."""

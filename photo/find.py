@@ -1,30 +1,29 @@
 """Find handwritten digits in a picture: rules propose, a network judges.
 
-What is ink depends on the paper, and no single estimate of paper fits every picture. So there are
-several: the shade of the picture's border, local medians, and an opening. Each of them, with ink
-darker or lighter than paper and at a few levels of contrast, is a view: a mask of what may be ink.
-In each view the connected parts, their groups, and both without straight lines are candidates. A
-network judges all candidates in one batch; `find_digits` takes in each view the candidates that are
-plausible and explain most of the ink, and pools the views that agree in place.
+In each of several views of what is ink (views.py), the connected parts and groups of them are
+candidates. The network, which also knows what is no digit, judges all candidates in one batch. Then
+each view settles on the candidates that are plausible and together explain most of its ink, and
+what it settles on are its votes. Votes that agree in place are pooled: contrast and the share of
+the ink around that a candidate explains are their weight. So the stem of a 4, a fine 1 by itself,
+has less weight than the 4.
 """
 
 import itertools
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
 from scipy import ndimage
 from scipy.sparse.csgraph import connected_components
 
 from mnist_format import to_mnist_format
+from photo.shades import LARGE, SMALL, enlarged, resized, shades_of, without_noise
+from photo.views import views_of
 
-LARGE, COARSE, SMALL = 1000, 400, 200  # pixels, of the longer side: see shades_of and find_digits
-PARTS = 6  # of a view that are proposed, the largest
-LEVELS = (0.5, 0.25, 0.12)
-CLEAR = 40  # pixels: smaller digits are looked at again in all pixels
-FAINT = 0.4  # the least weight: contrast and explained share, summed over views
+COARSE = 400  # pixels, of the longer side: digits are looked for here first,
+CLEAR = 40  # and in all pixels if the best one found is smaller than this
+PARTS = 6  # of a view that are proposed, those of most ink
 PLAUSIBLE, READ = 0.2, 0.5  # least probabilities of the best digit: in a view, of all views
-EVERYWHERE = np.ones((3, 3))  # neighbours across corners count
+FAINT = 0.4  # the least weight, summed over views
 
 
 class FoundDigit(NamedTuple):
@@ -49,264 +48,6 @@ class Candidate(NamedTuple):
     share: float  # of the ink around that it explains
     contrast: float
     seen: np.ndarray
-
-
-# The picture
-
-
-def shades_of(image):
-    """Return the shades of a PIL image upright, float (height, width, 3) in [0, 255].
-
-    The longer side is reduced to at most 1,000 pixels. A JPEG that is not loaded yet is decoded at
-    a lower resolution. Raises ValueError for NaN or infinity.
-    """
-    image.draft(None, (LARGE, LARGE))
-    image = ImageOps.exif_transpose(image)
-    factor = -(-max(image.size) // LARGE)
-    if image.mode.startswith(("I", "F")):
-        shades = np.asarray(image, dtype=np.float64)
-        if not np.isfinite(shades).all():
-            raise ValueError("expected finite shades, got NaN or infinity")
-        shades = shades - min(shades.min(), 0)
-        image = Image.fromarray((shades * (255 / (shades.max() or 1))).astype(np.float32))
-        bands = [image.reduce(factor)] * 3
-    else:
-        bands = rgb(image).reduce(factor).split()
-    return np.stack([np.asarray(band, dtype=np.float32) for band in bands], axis=2)
-
-
-def rgb(image):
-    """Return a PIL image in RGB, what is transparent on paper."""
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = on_paper(image.convert("RGBA"))
-    return image.convert("RGB")
-
-
-def on_paper(image):
-    """Return an RGBA image on white where what is drawn is dark, on black where it is light."""
-    *_, alpha = image.split()
-    shades = np.asarray(image.convert("L"), dtype=np.float64)
-    weights = np.asarray(alpha, dtype=np.float64)
-    dark = (shades * weights).sum() <= 127.5 * weights.sum()
-    paper = Image.new("RGBA", image.size, "white" if dark else "black")
-    return Image.alpha_composite(paper, image)
-
-
-def resized(shades, size):
-    """Return shades, float (height, width, 3), at a size of (height, width)."""
-    bands = [
-        Image.fromarray(band).resize(size[::-1], Image.Resampling.BICUBIC, reducing_gap=3)
-        for band in np.moveaxis(shades, 2, 0)
-    ]
-    return np.clip(np.stack([np.asarray(band) for band in bands], axis=2), 0, 255)
-
-
-def enlarged(shades):
-    """Return small shades enlarged, with a margin of paper, and the width of that in pixels."""
-    margin = max(2, round(0.15 * max(shades.shape)))
-    around = ((margin, margin), (margin, margin), (0, 0))
-    paper = ndimage.median_filter(
-        shades, (*(side // 2 for side in shades.shape[:2]), 1), mode="nearest"
-    )
-    padded = np.pad(paper, around, mode="edge")
-    padded[margin:-margin, margin:-margin] = shades
-    factor = max(1, SMALL // max(padded.shape))
-    return resized(padded, (padded.shape[0] * factor, padded.shape[1] * factor)), margin * factor
-
-
-def without_noise(shades):
-    """Return shades smoothed to their level of noise, and the noise's std that is left."""
-    for _ in range(3):
-        grey = shades.mean(axis=2)
-        others = EVERYWHERE.copy()
-        others[1, 1] = 0
-        high = ndimage.maximum_filter(grey, footprint=others)
-        low = ndimage.minimum_filter(grey, footprint=others)
-        if ((grey > high + 20) | (grey < low - 20)).mean() < 0.002:
-            break
-        shades = ndimage.median_filter(shades, (3, 3, 1))
-    grey = shades.mean(axis=2)
-    checks = grey[1:, 1:] - grey[1:, :-1] - grey[:-1, 1:] + grey[:-1, :-1]
-    noise = np.median(np.abs(checks)) / 2 / 0.6745 if checks.size else 0.0
-    width = noise / 8
-    if width < 0.4:
-        return shades, noise
-    return ndimage.gaussian_filter(shades, (width, width, 0)), noise / (2 * np.sqrt(np.pi) * width)
-
-
-# Views
-
-
-def signals(shades):
-    """Return the ways to look at colours: float (height, width) each, logarithms of shades.
-
-    The mean of red, green and blue, and, where that is another, the direction in which colours
-    differ most from those around (the first principal component).
-    """
-    logs = np.log(shades + 16)
-    step = max(1, max(logs.shape) // 200)
-    few = logs[::step, ::step]
-    side = 0.3 * max(few.shape)
-    away = few - ndimage.uniform_filter(few, (side, side, 0), mode="nearest")
-    window = np.outer(*(np.hanning(n + 2)[1:-1] ** 2 for n in few.shape[:2]))
-    moments = np.einsum("yx,yxi,yxj->ij", window, away, away)
-    direction = np.linalg.eigh(moments)[1][:, -1]
-    direction = direction / np.abs(direction).sum()
-    ways = [np.ones(3) / 3] + ([direction] if abs(direction.sum()) < 0.9 else [])
-    return [logs @ way.astype(np.float32) for way in ways]
-
-
-def papers(signal):
-    """Yield estimates of the paper's signal: of the border, and of the surroundings, near and far.
-
-    The last one is an opening: what is wider than it is paper.
-    """
-    yield np.median(border_of(signal))
-    for share, side in ((0.15, 80), (0.4, 48)):
-        step = max(1, -(-max(signal.shape) // side))
-        few = ndimage.uniform_filter(signal, step, mode="nearest")[
-            step // 2 :: step, step // 2 :: step
-        ]
-        few = ndimage.median_filter(few, max(3, round(share * max(few.shape))), mode="nearest")
-        yield np.asarray(Image.fromarray(few).resize(signal.shape[::-1], Image.Resampling.BILINEAR))
-
-
-def border_of(values):
-    """Return the values (height, width) along the border, in one row."""
-    return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
-
-
-def rises(signal):
-    """Yield (sign, rise): how far each pixel may differ from paper, darker (-1) or lighter (1)."""
-    for paper in papers(signal):
-        for sign in (-1, 1):
-            yield sign, np.maximum(sign * (signal - paper), 0)
-    width = round(0.25 * max(signal.shape))
-    for sign in (-1, 1):
-        opened = ndimage.grey_opening(sign * signal, (width, width), mode="nearest")
-        yield sign, sign * signal - opened
-
-
-class View(NamedTuple):
-    """An opinion on what is ink."""
-
-    sign: int  # of ink: -1 darker than paper, 1 lighter
-    contrast: np.ndarray  # float (height, width), proportional to the light that ink takes or adds
-    rise: np.ndarray  # float (height, width), in logarithms
-    ink: np.ndarray  # float (height, width): contrast where there is any
-    numbers: np.ndarray  # int (height, width): the parts that are connected, 0 for paper
-    places: list  # of the parts: slices
-    amounts: np.ndarray  # of the parts: the sum of contrast
-
-
-def views_of(shades, noise):
-    """Yield Views of shades, float (height, width, 3)."""
-    floor = max(0.03, 4 * noise / (np.median(shades) + 16))
-    for signal in signals(shades):
-        for sign, rise in rises(signal):
-            least = max(floor, min(5 * np.quantile(rise[::3, ::3], 0.75), 0.3))
-            if rise.max() < least:
-                continue
-            contrast = 1 - np.exp(-rise) if sign < 0 else np.expm1(rise)
-            levels = [level * contrast.max() for level in LEVELS]
-            ink = contrast * ((contrast > levels[-1]) & (rise > least))
-            for level in levels:
-                mask = (contrast > level) & (rise > least)
-                if mask.mean() > 0.5 or border_of(mask).mean() > 0.5:
-                    continue
-                for lines in lines_to_leave_out(mask):
-                    yield view(sign, contrast, rise, ink, mask & ~lines)
-
-
-def view(sign, contrast, rise, ink, mask):
-    """Return the View of a mask."""
-    numbers, count = ndimage.label(mask, EVERYWHERE)
-    amounts = ndimage.sum_labels(contrast, numbers, np.arange(1, count + 1))
-    return View(sign, contrast, rise, ink, numbers, ndimage.find_objects(numbers), amounts)
-
-
-def lines_to_leave_out(mask):
-    """Yield masks of what may be no part of a digit: nothing, straight lines, and frames."""
-    yield np.zeros_like(mask)
-    lines = lines_in(mask, 0.8) | lines_in(mask.T, 0.8).T
-    if lines.any():
-        yield lines
-    frames = frames_in(mask)
-    if frames.any():
-        yield frames
-
-
-def frames_in(mask):
-    """Return the mask of what lies around the holes of the largest parts of a mask.
-
-    Where a digit touches its frame, the frame has several holes, and the digit is within their box.
-    """
-    numbers, _ = ndimage.label(mask, EVERYWHERE)
-    places = ndimage.find_objects(numbers)
-    frames = np.zeros_like(mask)
-    for k in sorted(range(len(places)), key=lambda k: -size_of(places[k]))[:3]:
-        part = numbers[places[k]] == k + 1
-        holes = ndimage.binary_fill_holes(part) & ~part
-        if holes.any():
-            part[most_of(holes.sum(axis=1)), most_of(holes.sum(axis=0))] = False
-            frames[places[k]] |= part
-    return frames
-
-
-def most_of(counts):
-    """Return the slice from the first to the last of counts that is half of the largest one."""
-    high = np.flatnonzero(counts > counts.max() / 2)
-    return slice(high[0] + 1, high[-1])
-
-
-def size_of(place):
-    """Return the longer side of slices."""
-    return max(piece.stop - piece.start for piece in place)
-
-
-def lines_in(mask, share):
-    """Return the mask of straight thin lines, near the horizontal, that cross a mask.
-
-    The middles of short vertical runs vote for lines (Hough's transform). A line has votes in that
-    share of the columns, or there are three that are parallel and have half of it. Where a stroke
-    crosses a line, the run is longer, and stays.
-    """
-    height, width = mask.shape
-    padded = np.zeros((height + 2, width), dtype=np.int8)
-    padded[1:-1] = mask
-    steps = np.diff(padded, axis=0).T
-    columns, starts = np.nonzero(steps == 1)
-    ends = np.nonzero(steps == -1)[1]
-    lengths = ends - starts
-    thin = lengths <= max(3, 0.05 * max(height, width))
-    columns, starts, ends, lengths = (part[thin] for part in (columns, starts, ends, lengths))
-    lines = np.zeros_like(mask)
-    if not len(columns):
-        return lines
-    middles = (starts + ends) / 2
-    best = None
-    for slope in np.arange(-0.12, 0.12, 3 / width):
-        levels = np.round((middles - slope * (columns - width / 2)) / 2).astype(int)
-        levels -= levels.min()
-        votes = np.bincount(levels)
-        votes[1:] += votes[:-1].copy()
-        strong = votes >= share * width
-        half = votes >= share * width / 2
-        if half.sum() >= 6:
-            strong = half
-        total = (votes[strong].astype(float) ** 2).sum()
-        if strong.any() and (best is None or total > best[0]):
-            best = total, strong[levels] | np.append(strong, False)[levels + 1]
-    if best is None:
-        return lines
-    on_line = best[1]
-    usual = np.median(lengths[on_line])
-    on_line &= lengths <= 1.5 * usual + 1
-    np.add.at(
-        steps := np.zeros((height + 1, width), dtype=int), (starts[on_line], columns[on_line]), 1
-    )
-    np.add.at(steps, (ends[on_line], columns[on_line]), -1)
-    return steps[:-1].cumsum(axis=0) > 0
 
 
 # Candidates
@@ -527,7 +268,7 @@ def in_full(votes, views, judge, most):
     weights = np.bincount([v.candidate.view for v in votes], [v.weight for v in votes])
     best = int(weights.argmax())
     view = next(itertools.islice(views, best, None))
-    spots = pooled(votes_of([(best, view)], judge, most))
+    spots = [Spot(vote) for vote in votes_of([(best, view)], judge, most)]
     spots = [spot for spot in spots if spot.probabilities()[:10].max() > READ]
     usual = np.median([spot.size for spot in spots]) if spots else 0
     return [spot for spot in spots if 0.5 < spot.size / usual < 2]
