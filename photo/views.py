@@ -36,16 +36,12 @@ def signals(shades):
 
 
 def papers(signal):
-    """Yield estimates of the paper's signal: of the border, and of the surroundings, near and far.
-
-    The last one is an opening: what is wider than it is paper.
-    """
+    """Yield estimates of paper: of the border, and of the surroundings, near and far."""
     yield np.median(border_of(signal))
     for share, side in ((0.15, 80), (0.4, 48)):
         step = max(1, -(-max(signal.shape) // side))
-        few = ndimage.uniform_filter(signal, step, mode="nearest")[
-            step // 2 :: step, step // 2 :: step
-        ]
+        few = ndimage.uniform_filter(signal, step, mode="nearest")
+        few = few[step // 2 :: step, step // 2 :: step]
         few = ndimage.median_filter(few, max(3, round(share * max(few.shape))), mode="nearest")
         yield np.asarray(Image.fromarray(few).resize(signal.shape[::-1], Image.Resampling.BILINEAR))
 
@@ -56,14 +52,19 @@ def border_of(values):
 
 
 def rises(signal):
-    """Yield (sign, rise): how far each pixel may differ from paper, darker (-1) or lighter (1)."""
+    """Yield (sign, rise): how far each pixel may differ from paper, darker (-1) or lighter (1).
+
+    The last estimate of paper is an opening: what is wider than it is paper. Between strokes the
+    paper is narrow, too, so what has the border's shade is left out there.
+    """
     for paper in papers(signal):
         for sign in (-1, 1):
             yield sign, np.maximum(sign * (signal - paper), 0)
     width = round(0.25 * max(signal.shape))
+    border = np.median(border_of(signal))
     for sign in (-1, 1):
         opened = ndimage.grey_opening(sign * signal, (width, width), mode="nearest")
-        yield sign, sign * signal - opened
+        yield sign, np.clip(sign * (signal - border), 0, sign * signal - opened)
 
 
 class View(NamedTuple):
