@@ -13,7 +13,6 @@ benchmarks/results/NAME.json and NAME.md; those of a folder only with --name.
 """
 
 import itertools
-import json
 import re
 import subprocess
 import sys
@@ -25,30 +24,23 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from no_digit_kinds import NOTHING
+from photo_kinds import REPORT, TUNE, twelve_megapixels
+from pictures import glyphs_of
 from PIL import Image
+from seeds import HERE, write
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
-from no_digit_kinds import NOTHING  # noqa: E402
-from photo_kinds import REPORT, TUNE, twelve_megapixels  # noqa: E402
-from pictures import glyphs_of  # noqa: E402
-
-import predict  # noqa: E402
-import utils  # noqa: E402
-from checkpoints import write_atomically  # noqa: E402
-from checks import check_integer  # noqa: E402
-from options import OneLineParser, path  # noqa: E402
-from recipes import normalised  # noqa: E402
+import predict
+import utils
+from checks import check_integer
+from options import OneLineParser, path
+from recipes import normalised
+from report import markdown_table
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 SEVERAL = "several"
 TITLES = {"tune": "Tuned on", "report": "Reported", "nothing": "To be refused"}
 SHOWN = 48  # pictures at most in --picture
-HEADER = (
-    "| kind | n | correct, % | refused, % | wrong, % | wrong at 90 % or more, % |\n"
-    "| --- | ---: | ---: | ---: | ---: | ---: |"
-)
 
 
 class Answer(NamedTuple):
@@ -86,13 +78,13 @@ def counted(kind, answers):
 
 def table(rows):
     """Return a Markdown table of the counts by kind, in per cent."""
-    lines = [HEADER]
+    cells = []
     for row in rows:
         counts = (row[name] for name in ("correct", "refused", "wrong", "wrong_at_90"))
-        cells = (row["kind"].replace("_", " "), row["n"])
         shares = (f"{100 * count / row['n']:.1f}" for count in counts)
-        lines.append("| " + " | ".join(map(str, (*cells, *shares))) + " |")
-    return "\n".join(lines)
+        cells.append((row["kind"].replace("_", " "), row["n"], *shares))
+    header = ("kind", "n", "correct, %", "refused, %", "wrong, %", "wrong at 90 % or more, %")
+    return markdown_table("lrrrrr", header, cells)
 
 
 def total(name, rows):
@@ -235,14 +227,6 @@ def large(net, glyph):
 # The command line
 
 
-def write(name, content, text):
-    """Write results as benchmarks/results/NAME.json and NAME.md."""
-    write_atomically(
-        HERE / "results" / f"{name}.json", (json.dumps(content, indent=1) + "\n").encode()
-    )
-    write_atomically(HERE / "results" / f"{name}.md", text.encode())
-
-
 def of_folder(net, options):
     """Measure a folder, print its table, and show what failed if asked."""
     if options.picture:
@@ -299,15 +283,15 @@ def main(arguments=None):
         net = predict.network(options.weights)
         if options.folder:
             return of_folder(net, options)
+        transform = normalised()
+        loaded = utils.data_loader(
+            transform, transform, 64, root=options.root, source=options.source, device="cpu"
+        )
+        if options.keep:
+            options.keep.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         sys.exit(f"photos.py: error: {error}")
-    transform = normalised()
-    loaded = utils.data_loader(
-        transform, transform, 64, root=options.root, source=options.source, device="cpu"
-    )
     digits = loaded[1 if options.images == "train" else -1]
-    if options.keep:
-        options.keep.mkdir(parents=True, exist_ok=True)
     if options.large:
         glyphs = glyphs_of(digits.data, digits.targets, np.random.default_rng(0))
         print("12 megapixels: {:.2f} s of one core, {:.0f} MiB".format(*large(net, next(glyphs))))

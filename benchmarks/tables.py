@@ -188,10 +188,7 @@ def time_to_target():
     lines = []
     for each in reports("time-to-target"):
         about = f"{each['hardware']}, {each['threads']} threads, torch {each['torch']}."
-        lines += [
-            target_benchmark.table(each),
-            f"{target_benchmark.sentence(each)} {about}".strip(),
-        ]
+        lines += [target_benchmark.table(each), f"{target_benchmark.sentence(each)} {about}"]
     return "\n\n".join(lines)
 
 
