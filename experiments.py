@@ -85,15 +85,15 @@ def prepare(
     device="auto",
     verbose=True,
 ):
-    """Return an Experiment that is ready to train. The seed decides all that is random in it.
+    """Return an Experiment that is ready to train. Everything random in it follows from `seed`.
 
-    `net` is called for a network, such as `Net5` or `partial(Net5, width=8)`, with `classes=` where
-    the data has another number than ten; `recipe` is a Recipe. `dataset` (None is MNIST), `root`,
-    `source`, `device` and `verbose` are `utils.data_loader`'s. With `val_size`, that many training
-    images are held out (and drive ReduceLROnPlateau); with `split` "validation" they alone are
-    evaluated. `epochs` and `batch_size` None take the recipe's.
+    `net` is a class or function that returns a network, such as `Net5` or `partial(Net5, width=8)`;
+    it is called with `classes=` unless the data has ten. `recipe` is a Recipe. `dataset` (None is
+    MNIST), `root`, `source`, `device` and `verbose` are those of `utils.data_loader`. `val_size`
+    training images are held out, and their loss steps ReduceLROnPlateau; with `split` "validation"
+    they alone are evaluated. `epochs` and `batch_size` default to the recipe's.
 
-    Raises TypeError, ValueError, FileNotFoundError or RuntimeError for what cannot be met.
+    Raises TypeError, ValueError, FileNotFoundError or RuntimeError for unusable arguments or data.
     """
     epochs = recipe.epochs if epochs is None else epochs
     epochs = check_integer("epochs", epochs, minimum=1)
@@ -114,7 +114,7 @@ def prepare(
         train, val = hold_out(train, val_size, seed)
         val.transform = test.transform
     loader = partial(utils.make_loader, seed=seed, device=device)
-    train_loader = recipe.beside(loader(train, batch_size, shuffle=True), seed)
+    train_loader = recipe.wrap_loader(loader(train, batch_size, shuffle=True), seed)
     val_loader = loader(val, TEST_BATCH_SIZE) if val_size else None
     test_loader = loader(test, TEST_BATCH_SIZE) if split == "test" else None
     classes += len(getattr(train_loader, "extra_classes", ()))
@@ -135,7 +135,7 @@ def prepare(
 
 
 def make_net(net, classes):
-    """Call `net` for a network, with `classes` unless they are ten or `net` has its own."""
+    """Return `net()`, or `net(classes=classes)` unless that is ten or already set in a partial."""
     fixed = getattr(net, "keywords", {})  # of a partial
     if classes != 10 and "classes" not in fixed and "classes" in signature(net).parameters:
         return net(classes=classes)
@@ -152,9 +152,10 @@ def run(net, recipe, *, progress=None, verbose=True, **settings):
 def range_test(net, recipe, *, lowest=1e-3, highest=10.0, steps=80, **settings):
     """Return learning rates and the training loss of a batch at each, as the rate rises.
 
-    From `lowest` to `highest` by the same factor after every batch; it ends where the loss is not
-    finite. Takes the nets, recipes and `settings` of `prepare`, and leaves nothing trained behind.
-    Raises what `prepare` raises, and ValueError for rates that do not rise.
+    The rate rises from `lowest` to `highest` by the same factor after every batch; the test ends
+    early at a loss that is not finite. `net`, `recipe` and `settings` are those of `prepare`; the
+    trained network is discarded. Raises what `prepare` raises, and ValueError for rates that do not
+    rise.
 
     Source: Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017.
     """

@@ -1,6 +1,6 @@
 """How to train: augmentation, optimizer, learning rate and EMA, one function per recipe.
 
-A recipe is created for each run; `RECIPES` names those that `train.py` offers.
+Create a new recipe for each run; `RECIPES` holds those that `train.py` offers, by name.
 """
 
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from optim import Muon
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a run needs besides a network and data.
+    """Everything that a run needs except a network and data.
 
     `train_transforms` and `test_transforms` are torchvision's, `optimizer` takes the network's
     parameters, `scheduler` takes the optimizer, the epochs and the steps of an epoch and returns a
     torch scheduler or None, `averaged_model` takes the network and returns an AveragedModel or
-    None, `loss_function` takes log-probabilities (N, classes) and labels (N,). `beside` takes the
-    loader of the training images and the seed and returns the loader to train on. `step` says when
-    the scheduler steps, "batch" or "epoch"; None leaves it to `utils.fit`.
+    None, `loss_function` takes log-probabilities (N, classes) and labels (N,). `wrap_loader` takes
+    the loader of the training images and the seed and returns the loader to train on. `step` says
+    when the scheduler steps, "batch" or "epoch"; None leaves it to `utils.fit`.
     """
 
     train_transforms: Callable
@@ -36,7 +36,7 @@ class Recipe:
     scheduler: Callable = lambda optimizer, epochs, steps: None
     averaged_model: Callable = lambda net: None
     loss_function: Callable = F.cross_entropy
-    beside: Callable = lambda loader, seed: loader
+    wrap_loader: Callable = lambda loader, seed: loader
     batch_size: int = 128
     epochs: int = 15
     step: str | None = None
@@ -203,14 +203,14 @@ def separable():
 
 
 def hands():
-    """`best` for 11 classes: generated digits, and images of no digit, beside each batch.
+    """`best` for 11 classes: generated digits and images of no digit are added to each batch.
 
-    They vary in ways of their own, so that all are augmented less than by `best`.
+    The generated images vary already, so everything gets the augmentation of `light`.
     """
     from photo.training import with_generated  # here, because no other recipe needs SciPy
 
     lightly = augmented(degrees=7, translate=(0.05, 0.05), scale=(0.95, 1.05))
-    return replace(best(), train_transforms=lightly, beside=with_generated)
+    return replace(best(), train_transforms=lightly, wrap_loader=with_generated)
 
 
 RECIPES = {
