@@ -29,8 +29,8 @@ class UnbatchableError(ValueError):
 class BatchTransform(NamedTuple):
     """One batched transform: images (N, C, H, W) and a generator in, images out.
 
-    torchvision starts from PIL images, and some transforms pass over those, or want nothing else:
-    `makes_tensor` marks the conversion, `needs_tensor` what has an effect only after it.
+    torchvision's pipelines start from PIL images and convert them to tensors: `makes_tensor` marks
+    that conversion, `needs_tensor` a step that has an effect only after it.
     """
 
     apply: Callable[[torch.Tensor, torch.Generator], torch.Tensor]
@@ -45,7 +45,7 @@ def fixed(function, **settings):
 
 
 def steps_of(transform):
-    """Return the list of steps that does to a batch what `transform` does to one image.
+    """Return the BatchTransforms that do to a batch what `transform` does to one image.
 
     Raises UnbatchableError, naming the transform, where that cannot be done exactly. A subclass
     may do anything, so a type counts only if it is itself registered with `batched_steps`.
@@ -57,7 +57,7 @@ def steps_of(transform):
 
 @singledispatch
 def batched_steps(transform):
-    """Return the steps of one transform; register a function here for a type of your own.
+    """Return the BatchTransforms of one transform; register a function for your own type:
 
     @batched_steps.register(Invert)
     def _(transform):
@@ -284,7 +284,7 @@ def random_crop(transform):
     crop_height, crop_width = transform.size
     padding = transform.padding
     if isinstance(transform, v2.RandomCrop) and padding is not None and len(padding) == 4:
-        left, right, top, bottom = padding  # in an order of its own
+        left, right, top, bottom = padding  # v2.RandomCrop's order
         padding = [left, top, right, bottom]
 
     def apply(images, generator):
@@ -411,11 +411,11 @@ def blend(images, other, factor):
     return (factor * images + (1.0 - factor) * other).clamp(0, bound).to(images.dtype)
 
 
-# --- Draws, made on the CPU, so that a seed means the same on every device -----------------------
+# --- Random draws, on the CPU, so that a seed gives the same numbers on every device -------------
 
 
 def uniform(low, high, size, generator):
-    """Draw float64 numbers between low and high, on the CPU."""
+    """Draw float64 numbers between low and high, of shape `size`, on the CPU."""
     return low + (high - low) * torch.rand(
         size, generator=generator, dtype=torch.float64, device="cpu"
     )
@@ -427,17 +427,17 @@ def integers(end, n, generator):
 
 
 def send(values, images):
-    """Bring a tensor to the images' device without waiting for what the device does."""
+    """Copy a tensor to the images' device without synchronising."""
     return values.to(images.device, non_blocking=True)
 
 
 def per_image(values, images):
-    """Bring values (N,) to the images' device, shaped to act on images (N, C, H, W)."""
+    """Copy values (N,) to the images' device, shaped to broadcast to images (N, C, H, W)."""
     return send(values, images).view(-1, 1, 1, 1)
 
 
 def per_channel(values, images):
-    """Return a number, or one number a channel, as a tensor that acts on images (N, C, H, W)."""
+    """Return a number, or one per channel, as a tensor that broadcasts to images (N, C, H, W)."""
     return send(torch.as_tensor(values, dtype=images.dtype, device="cpu").view(-1, 1, 1), images)
 
 
@@ -506,7 +506,7 @@ class DeviceLoader:
         return n // self.batch_size if self.drop_last else math.ceil(n / self.batch_size)
 
     def __iter__(self):
-        # Both are drawn here, so that an iteration broken off leaves the next one as it was.
+        # Both are drawn here, so that an interrupted iteration does not change the next one.
         self._refresh()
         n, generator = len(self.labels), self.generator
         if self.shuffle:
@@ -526,7 +526,7 @@ def batches(steps, images, labels, indices, generator):
 
 
 def version(part):
-    """Return what differs after a tensor or a transform was changed in place."""
+    """Return a value that changes when a tensor or transform is changed in place."""
     if isinstance(part, torch.Tensor):
         return None if part.is_inference() else part._version
     return repr(part)
@@ -535,8 +535,8 @@ def version(part):
 def read_dataset(dataset):
     """Return a dataset's steps, images (N, 1, H, W) and labels (N,).
 
-    The steps are checked on the first image: torchvision's own transform has to make a tensor of
-    the same shape and type of it, with the same values where nothing is random.
+    The steps are compared with torchvision's transform on the first image: the two results must
+    have the same shape and type, and the same values where nothing is random.
     """
     name = type(dataset).__name__
     data, labels = getattr(dataset, "data", None), getattr(dataset, "targets", None)

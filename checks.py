@@ -1,4 +1,4 @@
-"""What a run checks: integers, labels, parts that belong together, schedules that reach its end."""
+"""Checks before and during a run: integers, batches, labels, and parts that belong together."""
 
 import inspect
 import operator

@@ -39,7 +39,6 @@ HOW_TO_GET_MNIST = (
     "root or set MNIST_ROOT to it."
 )
 
-
 NAMES = (  # of data sets that torchvision downloads
     *("MNIST", "FashionMNIST", "KMNIST", "QMNIST", "USPS"),
     *(f"EMNIST/{split}" for split in datasets.EMNIST.splits),
@@ -63,10 +62,10 @@ def load_data(
     `dataset` is one of NAMES (None is MNIST, by `find_mnist` with `root` and `source`), downloaded
     by torchvision into `root` (data/ by default) unless it is there; or a pair of sets of your own,
     which `read_dataset` describes. Images that are not 28x28 are resized unless `resize` is False.
-    A Normalize with MNIST's mean and std gets those of the data set's training images, and what was
-    found is printed, both for other data than MNIST only.
+    For data other than MNIST, a Normalize with MNIST's mean and std takes those of the training
+    images instead, and `verbose` prints what was found.
 
-    Raises TypeError or ValueError for what cannot be used, OSError for what cannot be read.
+    Raises TypeError or ValueError for unusable arguments, OSError for data that cannot be read.
     """
     for name, transform in (("train", train_transforms), ("test", test_transforms)):
         if not callable(transform):
@@ -209,7 +208,9 @@ def find_or_download(data, source):
 
 
 def identify(root):
-    """Check the four files of a root; tell MNIST and the sample, or its first images, from others.
+    """Check the four files in `root` and return a MnistFolder with their source.
+
+    The first images of the sample's files count as the sample.
 
     Raises FileNotFoundError for a missing file, ValueError for a damaged one.
     """
@@ -268,7 +269,7 @@ def candidate_files(raw, name):
 
 
 def read_idx(raw, name):
-    """Return the items of one of the four files, from the first of its copies that is whole."""
+    """Return the items of one of the four files as a uint8 tensor, from its first intact copy."""
     problems = []
     for path in candidate_files(raw, name):
         content = path.read_bytes()
@@ -301,9 +302,9 @@ def idx_items(content, dimensions):
 def download_mnist(data, silence=10):
     """Download MNIST into `data` by torchvision, or raise OSError.
 
-    A mirror that sends nothing for `silence` seconds is given up for the next. Files are downloaded
-    into a temporary folder and moved when they are complete, so a download that breaks off, or runs
-    twice at once, never leaves half a file.
+    If a mirror sends nothing for `silence` seconds, the next one is tried. Files are downloaded
+    into a temporary folder and moved when they are complete, so that interrupted or simultaneous
+    downloads never leave half a file.
     """
     raw, reasons = data / "MNIST" / "raw", []
     for mirror in answering_mirrors(silence):
@@ -325,7 +326,7 @@ def download_mnist(data, silence=10):
 
 @contextlib.contextmanager
 def socket_timeout(seconds):
-    """Give up, within the block, connections that send nothing for so many seconds."""
+    """Within the block, give up connections that send nothing for `seconds`."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -335,9 +336,9 @@ def socket_timeout(seconds):
 
 
 def answering_mirrors(silence):
-    """Return torchvision's mirrors, the first to answer first; OSError if none does in time.
+    """Return torchvision's mirrors, the first to answer first; OSError if none answers in time.
 
-    In threads, because looking up a host's name has no timeout of its own.
+    Uses threads, because looking up a host's name has no timeout.
     """
     mirrors, answers, reasons = datasets.MNIST.mirrors, queue.Queue(), []
     name = datasets.MNIST.resources[0][0]
@@ -415,7 +416,7 @@ def hold_out(dataset, size, seed):
 def source_of(loader):
     """Return where a loader's images come from: "full", "sample", "USPS", ...; else "unknown".
 
-    Of several datasets together one source counts if all have it, or if it is "sample".
+    A loader over several datasets has their source if it is the same, or "sample" if any has it.
     """
     found, datasets = set(), [getattr(loader, "dataset", None)]
     for dataset in datasets:  # grows as it goes: Subset and ConcatDataset hold others

@@ -11,7 +11,7 @@ TARGET = 99.4  # per cent: what the exercise asks for
 
 @dataclass
 class History:
-    """A run, epoch by epoch, in plain floats; `learning_rate` is that of an epoch's first batch.
+    """Figures of a run, a float per epoch; `learning_rate` is that of the epoch's first batch.
 
     `val_*` stay empty without a validation set, `test_*` without a test set.
     """
@@ -60,21 +60,21 @@ class History:
 
     @property
     def data_set(self):
-        """The name of the data set if it is known and another than MNIST, else ""."""
+        """The name of a data set other than MNIST, else ""."""
         return "" if self.source in ("full", "sample", "unknown") else self.source
 
     @property
     def mark(self):
-        """What figures are marked with: " (sample)", " (FashionMNIST)"; nothing for full MNIST."""
+        """The mark behind figures: " (sample)", " (FashionMNIST)"; "" for full MNIST."""
         return "" if self.source in ("full", "unknown") else f" ({self.source})"
 
     @property
     def suffix(self):
-        """What names of files say of another data set than MNIST: "-EMNIST-balanced"."""
+        """The data set in file names, such as "-EMNIST-balanced"; "" for MNIST."""
         return re.sub(r"[^\w.]+", "-", f"-{self.data_set}") if self.data_set else ""
 
     def save(self, path):
-        """Write the history as JSON, whole or not at all."""
+        """Write the history as JSON, atomically."""
         write_atomically(path, json.dumps(asdict(self), indent=1).encode() + b"\n")
 
     @classmethod

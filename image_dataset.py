@@ -1,6 +1,6 @@
 """Data sets other than MNIST, in one form: uint8 images in memory, with the names of their classes.
 
-`data.load_data` puts a training and a test set together from what is here.
+`data.load_data` builds a training and a test set from these.
 """
 
 import operator
@@ -47,7 +47,7 @@ class ImageDataset(Dataset):
 
 
 def read_dataset(dataset):
-    """Return an ImageDataset of a set of your own, without its transforms.
+    """Return an ImageDataset with the images and labels of a data set, without its transforms.
 
     Takes torchvision's data sets in memory, a TensorDataset, a tuple (images, labels) of tensors or
     arrays, a Subset of these, the path of an .npz file with arrays `images` and `labels` (and
@@ -98,7 +98,7 @@ def read_npz(path):
 
 
 def read_items(dataset):
-    """Return the images and labels of a dataset of pairs, one after the other."""
+    """Return the images (N, H, W) and the list of labels of a dataset of pairs (image, label)."""
     images, labels = [], []
     try:
         for k in range(len(dataset)):
@@ -173,9 +173,9 @@ def statistics_of(images):
 
 
 def with_statistics(transform, mean, std):
-    """Return a pipeline with this mean and std wherever its Normalize has MNIST's.
+    """Return a pipeline whose Normalize has this mean and std where it had MNIST's.
 
-    Looks into Compose and Sequential; a pipeline without MNIST's Normalize is returned itself.
+    Looks into Compose and Sequential; a pipeline without MNIST's Normalize is returned unchanged.
     """
     if isinstance(transform, (transforms.Normalize, v2.Normalize)):
         given = [

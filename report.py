@@ -26,7 +26,7 @@ def source_markdown(*definitions):
 
 
 def load_sweep(name, folder=RESULTS):
-    """Return the histories of a sweep in benchmarks/results/ by seed; none where it is missing."""
+    """Return {seed: History} of a sweep in benchmarks/results/, empty if it is missing."""
     contents = [json.loads(path.read_text()) for path in Path(folder, name).glob("seed-*.json")]
     runs = {each["settings"]["seed"]: History(**each["history"]) for each in contents}
     return dict(sorted(runs.items()))
@@ -35,8 +35,8 @@ def load_sweep(name, folder=RESULTS):
 def load_ablation(choices, folder=RESULTS):
     """Return (title, gain, standard error) of rows of the ablation, in percentage points.
 
-    `choices` holds titles by the names of rows, see benchmarks/results/ablation.md. Returns none
-    where the ablation is missing.
+    `choices` is {row's name: title}, see benchmarks/results/ablation.md. Returns an empty list if
+    the ablation is missing.
     """
     path = Path(folder, "ablation.json")
     rows = json.loads(path.read_text()) if path.exists() else {}
@@ -48,10 +48,10 @@ def load_ablation(choices, folder=RESULTS):
 
 
 def save_result(name, net, history, folder=SAVED):
-    """Write an experiment's result, over an earlier one of as many epochs on the same data.
+    """Save an experiment's result, replacing one of the same name, data and number of epochs.
 
-    Names such as "2.1 Net2" put the experiments in order. Raises ValueError for a history without
-    an epoch, or a name that cannot be a file's.
+    Experiments are sorted by name, such as "2.1 Net2". Raises ValueError for a history without an
+    epoch, or a name that cannot be a file's.
     """
     if len(history) == 0:
         raise ValueError(f"expected a history of at least one epoch for {name!r}, got none")
@@ -66,7 +66,7 @@ def save_result(name, net, history, folder=SAVED):
 
 
 def load_results(folder=SAVED):
-    """Return the kept experiments in the order of their names: name, parameters, History."""
+    """Return the saved experiments, sorted by name, as a list of (name, parameters, History)."""
     contents = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
     return [
         (content["name"], content["parameters"], History(**content["history"]))
@@ -75,7 +75,7 @@ def load_results(folder=SAVED):
 
 
 def results_table(folder=SAVED):
-    """Return the kept experiments as a Markdown table, accuracies as percentages.
+    """Return the saved experiments as a Markdown table, accuracies as percentages.
 
     The seconds are the median over epochs; results on the sample or other data say so.
     """
