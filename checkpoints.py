@@ -85,7 +85,7 @@ class RunState:
         }
 
     def restore(self, saved, settings, epochs, check):
-        """Take over a saved state, then call `check`.
+        """Load a saved state, then call `check`.
 
         Raises ValueError, with nothing changed, for a state of another run or if `check` does.
         """
@@ -135,7 +135,7 @@ def loader_parts(owner, place=""):
 def without_functions(state):
     """Return a scheduler's state_dict without the functions in it, which its constructor restores.
 
-    Schedulers inside a SequentialLR or ChainedScheduler are part of it.
+    Includes the schedulers inside a SequentialLR or ChainedScheduler.
     """
     if isinstance(state, dict):
         return {k: without_functions(v) for k, v in state.items() if not callable(v)}
@@ -143,7 +143,7 @@ def without_functions(state):
 
 
 def differences(mine, saved, settings):
-    """Return what tells a run from a saved one, a sentence each."""
+    """Return the differences between a run and a saved one, as a list of sentences."""
     then = saved["settings"]
     compared = [(name, settings.get(name), then.get(name)) for name in settings | then]
     if has_moved(mine["parts"].get("scheduler", {})):  # the same objects, partly trained
@@ -164,7 +164,7 @@ def differences(mine, saved, settings):
 
 
 def has_moved(state):
-    """Return whether a scheduler's state_dict is of one that has stepped, or one in it."""
+    """Return whether a scheduler, or one inside it, has stepped, from its state_dict."""
     nested = state.get("_schedulers", [])
     return state.get("last_epoch", 0) > 0 or any(has_moved(each) for each in nested)
 
@@ -178,7 +178,7 @@ def schedule_constants(state, prefix=""):
 
 
 def run_settings(state, loss_function, step=None):
-    """Return what tells one run from another, as plain values."""
+    """Return the settings that identify a run, as a dict of plain values."""
     loader, model = state.loaders["train_loader"], state.parts()["model"]
     dataset, sampler = getattr(loader, "dataset", None), getattr(loader, "sampler", None)
     settings = {

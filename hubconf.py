@@ -1,10 +1,10 @@
 """Entry points for torch.hub: torch.hub.load(REPOSITORY_OR_FOLDER, "net5", pretrained=True).
 
 There is an entry point for every network of model.py's NETS, with the network's own arguments, and
-`net5_hands`, a Net5 for digits that strangers wrote: its 11th class is "no digit". Each returns the
-network on the CPU: images (N, 1, 28, 28), normalised by mean 0.1307 and standard deviation 0.3081,
-to log-probabilities (N, classes), 10 by default. `weights/metadata.json` says where the pretrained
-weights come from and what accuracy they reach.
+`net5_hands`, a Net5 for handwriting that MNIST lacks: its 11th class is "no digit". Each returns
+the network on the CPU. It maps images (N, 1, 28, 28), normalised by mean 0.1307 and standard
+deviation 0.3081, to log-probabilities (N, classes), 10 by default. `weights/metadata.json` says how
+the pretrained weights were trained, and their accuracy.
 """
 
 import copyreg as _copyreg  # underscores: torch.hub lists what is public here as entry points
@@ -100,7 +100,7 @@ def _empty(name):
 
 
 def _net5_hands(width=12, classes=11):
-    """for digits that strangers wrote, by the recipe `hands`; the last class is "no digit"."""
+    """for handwriting that MNIST lacks, by the recipe `hands`; the last class is "no digit"."""
     return _model.Net5(width, classes)
 
 

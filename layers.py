@@ -23,7 +23,7 @@ class LayerTrace(NamedTuple):
 def trace(model, input_size=(1, 28, 28)):
     """Return a LayerTrace for each call of a layer, in order, for inputs (N, C, H, W).
 
-    A layer is a module without children. What happens between the layers counts, too: functional
+    A layer is a module without children. Operations between layers count, too: functional
     pooling adds to the receptive field of the next layer, and after a residual connection it is
     that of the longer branch. A copy of the model runs on the CPU in eval mode; the model and the
     random state stay as they are.
@@ -95,7 +95,7 @@ ELEMENTWISE |= {"log_sigmoid_forward", "mish", "softplus", "softshrink", "thresh
 class Windows(TorchDispatchMode):
     """Follows the windows of all tensors computed from images (N, C, H, W), operator by operator.
 
-    What an operator that it does not know returns, and all that is computed from it, has none.
+    The output of an unknown operator, and everything computed from it, has none.
     """
 
     def __init__(self, images):

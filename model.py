@@ -27,7 +27,7 @@ def conv_block(in_channels, out_channels, padding=0, batch_norm=True, dropout=0.
 def separable_block(in_channels, out_channels, padding=0, convolution=None):
     """Depthwise-separable 3x3 convolution, ReLU, BatchNorm.
 
-    `convolution` is what `depthwise_separable` returned if blocks are to share its weights.
+    To share weights between blocks, pass them one `convolution` made by `depthwise_separable`.
     """
     pad = [nn.ZeroPad2d(padding)] if padding else []
     convolution = convolution or depthwise_separable(in_channels, out_channels)

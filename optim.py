@@ -1,6 +1,6 @@
-"""Muon, an optimizer for convolution kernels that torch does not have.
+"""Muon for convolution kernels, mixed with SGD for the other parameters.
 
-torch.optim.Muon takes matrices only, and one optimizer cannot mix it with SGD.
+torch.optim.Muon takes matrices only, and cannot be mixed with SGD in one optimizer.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Measure all that needs a GPU on one of them, in eight minutes.
+"""Run every measurement that needs a GPU on one of them, in eight minutes.
 
     python benchmarks/gpu.py [--root FOLDER] [--minutes 8]
 

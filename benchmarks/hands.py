@@ -1,4 +1,4 @@
-"""What the runs of the recipe `hands` make of MNIST's test images and of held-out generated ones.
+"""Evaluate runs of the recipe `hands` on MNIST's test images and on held-out generated ones.
 
     python benchmarks/seeds.py --net net5 --recipe hands --seeds 1-5
     python benchmarks/hands.py --seeds 1-5 [--root FOLDER]
@@ -26,7 +26,7 @@ NAME = "net5-hands"
 
 
 def measured(checkpoint, loader):
-    """Return what a checkpoint's weights reach on a loader of digits and on generated images."""
+    """Evaluate a checkpoint's weights on a loader of digits and on generated images."""
     net = Net5(classes=NO_DIGIT + 1)
     net.load_state_dict(evaluated_weights(checkpoint))
     outputs, labels = utils.predict(net, "cpu", loader)

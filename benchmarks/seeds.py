@@ -146,8 +146,8 @@ def check_same(run, settings, kept):
 def fingerprint(experiment):
     """Return a digest of what makes a run: layers, images, optimizer, schedule, EMA, loss.
 
-    Shorter than the settings by which a checkpoint knows its run, and of the first parameter group
-    alone: results keep their fingerprints for good, while those settings may grow.
+    Takes fewer settings than a checkpoint, and only those of the first parameter group: results
+    keep their fingerprints for good, while a checkpoint's settings may grow.
     """
     e, loaders = experiment, {"train_loader": experiment.train_loader}
     state = RunState(e.net, e.averaged_model, e.optimizer, e.scheduler, loaders, e.history)
@@ -282,7 +282,7 @@ def parse_arguments(arguments=None):
     parser.data_options(source="full")
     option(
         "--out",
-        "name below results/ (default: after the net, its options, the recipe, the data and the "
+        "name below results/ (default: from the net, its options, the recipe, the data and the "
         "split)",
     )
     options = parser.parse_args(arguments)

@@ -1,9 +1,10 @@
-"""Digits in hands that MNIST does not know, drawn by a generator, in MNIST's format.
+"""Generate handwritten digits of shapes that MNIST lacks, in MNIST's format.
 
-MNIST has one country's digits. Here a 1 has an upstroke and a foot, a 0 a slash, a 7 a bar. A digit
-is a few strokes in a unit box, x to the right and y downwards: polylines and splines through points
-that vary at random. They are deformed as a hand does (aspect, slant, smooth warp, tremor), drawn
-with a pen of some width, and brought to MNIST's format. All of it works on batches of one class.
+MNIST's writers are from one country. Here a 1 has an upstroke and a foot, a 0 a slash, a 7 a bar.
+A digit is a few strokes in a unit box, x to the right and y downwards: polylines and splines
+through points that vary at random. They are deformed as handwriting varies (aspect, slant, smooth
+warp, tremor), drawn with a pen of random width, and brought to MNIST's format. Every function works
+on a batch of one class.
 """
 
 from functools import cache
@@ -43,7 +44,7 @@ class Draw:
 
 @cache
 def spline_matrix(points):
-    """Return the matrix (POINTS, points) of a cubic spline through so many points."""
+    """Return the matrix (POINTS, points) of a cubic spline through a number of points."""
     at = np.linspace(0, points - 1, POINTS)
     return CubicSpline(np.arange(points), np.eye(points), bc_type="natural")(at)
 
@@ -398,7 +399,7 @@ def paths(strokes):
 
 
 def deformed(points, draw):
-    """Return points as another hand would place them: warp, aspect, slant, rotation, tremor."""
+    """Return points (n, PATH, 2) deformed at random: warp, aspect, slant, rotation, tremor."""
     x, y = points[..., 0] - 0.5, points[..., 1] - 0.5
     column = (slice(None), None)
     for _ in range(2):
@@ -514,7 +515,7 @@ def digit_inks(label, draw):
 def digits(n, seed):
     """Return `n` generated digits, uint8 (n, 28, 28), and their labels, int64 (n,).
 
-    0 and 1, where hands differ most, are twice as many as each of the others.
+    0 and 1, whose shapes differ most between writers, are twice as frequent as each of the others.
     """
     rng, labels = np.random.default_rng(seed), np.resize([*range(10), 0, 1], n)
     images = np.empty((n, 28, 28), dtype=np.uint8)

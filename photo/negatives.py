@@ -1,6 +1,6 @@
-"""What is no digit, drawn by a generator, in MNIST's format: the class 10 of a network.
+"""Generate images of no digit, in MNIST's format: class 10 of networks with 11 classes.
 
-A finder of digits proposes much that is none: dots, lines, frames, the holes of digits, several
+A digit detector proposes much that is no digit: dots, lines, frames, the holes of digits, several
 digits at once, letters, scribbles, textures. What looks like a digit is left out: an upright bar is
 a 1, a D is a 0.
 """
@@ -196,7 +196,7 @@ def wrong_signs(draw, inks):
 
 
 def holes(draw, inks):
-    """What digits enclose of the digit's outline."""
+    """The areas that a digit's strokes enclose."""
     digits = inks(draw)
     result = np.empty_like(digits)
     for k, digit in enumerate(digits):
@@ -287,7 +287,7 @@ KINDS = (
 def negatives(n, seed, images=None):
     """Return `n` images that are no digit, uint8 (n, 28, 28), all kinds in turn.
 
-    Digits in them are generated; with `images`, uint8 (N, 28, 28), half of them are taken there.
+    Digits in them are generated; with `images`, uint8 (N, 28, 28), half of them are from there.
     """
     rng, kinds = np.random.default_rng(seed), np.arange(n) % len(KINDS)
 

@@ -1,4 +1,4 @@
-"""Training images beside MNIST's: generated digits, MNIST's own restyled, and what is no digit.
+"""Training images in addition to MNIST's: generated and restyled digits, and images of no digit.
 
     python benchmarks/seeds.py --net net5 --recipe hands --seeds 1-5
 
@@ -55,10 +55,10 @@ class BesideLoader:
 
 @torch.no_grad()
 def held_out(net, n=2_000):
-    """Return what a network makes of `n` generated digits and `n` negatives that no run has seen.
+    """Evaluate a network on `n` generated digits and `n` negatives that no run has seen.
 
-    Per cent of digits read right, in all and of the digit read worst; of digits taken for none;
-    and of negatives taken for none.
+    Returns a dict in per cent: digits read right, over all digits and for the worst one; digits
+    taken for no digit; negatives taken for no digit.
     """
     images, labels = digits(n, HELD_OUT)
     pixels = torch.from_numpy(np.concatenate([images, negatives(n, HELD_OUT)]))[:, None] / 255
@@ -78,7 +78,7 @@ def with_generated(loader, seed, beside=BESIDE, pool=POOL):
     """Return a BesideLoader: a DeviceLoader of MNIST's images with generated ones beside them.
 
     They get the same transform. `beside` and `pool` hold the numbers of generated digits, restyled
-    digits and negatives: in a batch, and in all.
+    digits and negatives: added to each batch, and generated in all.
     """
     images, labels = loader.dataset.data.cpu().numpy(), loader.dataset.targets.cpu().numpy()
     sets = (
