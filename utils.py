@@ -159,14 +159,14 @@ def check_held_labels(loader, outputs):
 
 
 def describe(bar, title, batches, metrics):
-    """Write the epoch so far in front of its progress bar; batches count from 0."""
+    """Show the metrics so far in the progress bar; batches count from 0."""
     bar.set_description(
         f"{title} Loss={metrics.loss:.4f} Batch_id={batches - 1} Accuracy={metrics.accuracy:.2f}"
     )
 
 
 def count_correct(outputs, labels):
-    """Return how many outputs are largest where their label is, as a tensor on the device."""
+    """Return how many outputs (N, classes) are correct for labels, as a tensor on the device."""
     classes = labels if labels.dim() == 1 else labels.argmax(dim=1)
     return (outputs.argmax(dim=1) == classes).sum()
 
@@ -229,7 +229,7 @@ def test_model_plateau(model, device, test_loader, *, verbose=True):
     return test_model(model, device, test_loader, verbose=verbose).loss
 
 
-test_model.__test__ = test_model_plateau.__test__ = False  # pytest: imported, they are no tests
+test_model.__test__ = test_model_plateau.__test__ = False  # pytest shall not collect them
 
 
 # --- The whole run -----------------------------------------------------------------------------
@@ -267,10 +267,10 @@ def fit(
     overrides this, and has to be given for a schedule that would step per epoch, but whose length
     is a multiple of the batches of an epoch.
 
-    With a `checkpoint` file the whole state is saved after every epoch, and `resume=True` goes on
-    where the file stops, or starts if there is none. `settings`, a dict of plain values, is kept
-    in it: a checkpoint with other settings is refused by name. A `history` passed in is filled as
-    the run goes, so that an interrupted run leaves what it had.
+    With a `checkpoint` file the whole state is saved after every epoch, and `resume=True` continues
+    from the file, or starts anew if there is none. `settings`, a dict of plain values, is saved in
+    it; resuming with other settings raises an error that names them. A `history` passed in is
+    filled epoch by epoch, so that it keeps the epochs of an interrupted run.
 
     Raises what `train_model` raises, FloatingPointError for an evaluated loss that is not finite,
     FileExistsError for an existing checkpoint without `resume`, ValueError for one of another run,
@@ -360,8 +360,8 @@ def data_loader(
 ):
     """Return `train_loader, train, test_loader, test`: loaders and their datasets.
 
-    Of MNIST, or of `dataset`: a name such as "FashionMNIST" or "EMNIST/balanced", or a pair (train,
-    test) of your own. `data.load_data` describes it, with `root`, `source`, `resize` and `verbose`.
+    They hold MNIST, or `dataset`: a name such as "FashionMNIST" or "EMNIST/balanced", or a pair
+    (train, test) of your own. See `data.load_data` for it and for `root`, `source`, `resize` and `verbose`.
 
     With `val_size`, for choices that must not be made on the test set: `train_loader, train,
     val_loader, val`, a stratified split of the training images in which `val` has `val_size`.
@@ -371,9 +371,9 @@ def data_loader(
     `on_device=False`) a DataLoader with `num_workers`. Only training images are shuffled. `seed`
     decides the split, the order and a DeviceLoader's draws (those of a DataLoader come from torch's
     generator, or its workers'); None draws a seed from torch's generator. A dataset's `source`
-    names what was found. `drop_last` leaves out the last short training batch.
+    names the data set. `drop_last` leaves out the last short training batch.
 
-    Raises TypeError, ValueError, FileNotFoundError or RuntimeError before any image is read.
+    Raises TypeError, ValueError, FileNotFoundError or RuntimeError for unusable arguments or data.
     """
     batch_size = check_integer("batch_size", batch_size, minimum=1)
     test_batch_size = check_integer("test_batch_size", test_batch_size, minimum=1)

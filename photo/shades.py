@@ -1,4 +1,4 @@
-"""The shades of a picture, as they are looked at: upright, of a moderate size, without noise."""
+"""Prepare the shades of a picture: upright, reduced to a moderate size, without noise."""
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -29,14 +29,14 @@ def shades_of(image):
 
 
 def rgb(image):
-    """Return a PIL image in RGB, what is transparent on paper."""
+    """Return a PIL image in RGB, its transparent parts replaced by paper."""
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = on_paper(image.convert("RGBA"))
     return image.convert("RGB")
 
 
 def on_paper(image):
-    """Return an RGBA image on white where what is drawn is dark, on black where it is light."""
+    """Return an RGBA image on white if the drawing is dark, on black if it is light."""
     *_, alpha = image.split()
     shades = np.asarray(image.convert("L"), dtype=np.float64)
     weights = np.asarray(alpha, dtype=np.float64)
@@ -46,7 +46,7 @@ def on_paper(image):
 
 
 def resized(shades, size):
-    """Return shades, float (height, width, 3), at a size of (height, width)."""
+    """Resize shades, float (height, width, 3), to `size`, (height, width)."""
     bands = [
         Image.fromarray(band).resize(size[::-1], Image.Resampling.BICUBIC, reducing_gap=3)
         for band in np.moveaxis(shades, 2, 0)
@@ -55,7 +55,7 @@ def resized(shades, size):
 
 
 def enlarged(shades):
-    """Return small shades enlarged, with a margin of paper, and the width of that in pixels."""
+    """Return small shades enlarged with a margin of paper, and the margin's width in pixels."""
     margin = max(2, round(0.15 * max(shades.shape)))
     around = ((margin, margin), (margin, margin), (0, 0))
     paper = ndimage.median_filter(
@@ -68,7 +68,7 @@ def enlarged(shades):
 
 
 def without_noise(shades):
-    """Return shades smoothed to their level of noise, and the noise's std that is left."""
+    """Return shades smoothed according to their noise, and the std of the noise that is left."""
     for _ in range(3):
         grey = shades.mean(axis=2)
         others = np.ones((3, 3))

@@ -1,4 +1,4 @@
-"""Views: opinions on what is ink in a picture.
+"""Views: hypotheses of which pixels of a picture are ink.
 
 No single estimate of paper fits every picture. So there are several: the shade of the picture's
 border, local medians at two scales, and an opening. Each of them, with ink darker or lighter than
@@ -17,10 +17,10 @@ EVERYWHERE = np.ones((3, 3))  # neighbours across corners count
 
 
 def signals(shades):
-    """Return the ways to look at colours: float (height, width) each, logarithms of shades.
+    """Return one or two grey images of a picture, float (height, width), in logarithms of shades.
 
-    The mean of red, green and blue, and, where that is another, the direction in which colours
-    differ most from those around (the first principal component).
+    The mean of red, green and blue, and, if it differs from that, the direction in which colours
+    vary most around their local mean (the first principal component).
     """
     logs = np.log(shades + 16)
     step = max(1, max(logs.shape) // 200)
@@ -68,7 +68,7 @@ def rises(signal):
 
 
 class View(NamedTuple):
-    """An opinion on what is ink."""
+    """A hypothesis of which pixels are ink."""
 
     sign: int  # of ink: -1 darker than paper, 1 lighter
     contrast: np.ndarray  # float (height, width), proportional to the light that ink takes or adds
@@ -119,7 +119,7 @@ def lines_to_leave_out(mask):
 def frames_in(mask):
     """Return the mask of what lies around the holes of the largest parts of a mask.
 
-    Where a digit touches its frame, the frame has several holes, and the digit is within their box.
+    If a digit touches its frame, the frame has several holes, and the digit is inside their box.
     """
     numbers, _ = ndimage.label(mask, EVERYWHERE)
     places = ndimage.find_objects(numbers)
@@ -134,7 +134,7 @@ def frames_in(mask):
 
 
 def most_of(counts):
-    """Return the slice from the first to the last of counts that is half of the largest one."""
+    """Return the slice between the first and the last of counts above half of the largest one."""
     high = np.flatnonzero(counts > counts.max() / 2)
     return slice(high[0] + 1, high[-1])
 
