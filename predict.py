@@ -1,8 +1,8 @@
 """Read handwritten digits from image files: python predict.py FILE ...
 
-photo/ finds the digit in each picture, be it a photograph, a scan or a drawing; here it is
-read by a Net5 that knows many hands, or by a network of your own (--weights).
---picture FILE shows what was found and what the network saw.
+photo/ finds the digit in each picture, be it a photograph, a scan or a drawing, and net5_hands or
+a network of your own (--weights) reads it. --picture FILE shows what was found and what the network
+saw.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ def digits_in(net, image, split=False):
 def read_digits(net, images):
     """Return the probabilities of uint8 images (N, 28, 28) in MNIST's format.
 
-    float (N, 10), or (N, 11) for a network that also knows what is no digit, its last output.
+    float (N, 10), or (N, 11) for a network whose last class is no digit.
     """
     like = next(net.parameters())
     images = images[:, None].to(like.device, like.dtype)
@@ -60,25 +60,25 @@ def read_digits(net, images):
 
 
 class Renormalize(nn.Module):
-    """From images normalised by MNIST's mean and std to those normalised by other ones."""
+    """Convert images normalised by MNIST's mean and std to another mean and std."""
 
     def __init__(self, mean, std):
         super().__init__()
         self.mean, self.std = mean, std
 
     def forward(self, images):
-        """Map normalised images of any shape to as many of the same shape."""
+        """Map normalised images of any shape to images of the same shape."""
         return (images * STD[0] + MEAN[0] - self.mean) / self.std
 
 
 class Reading(NamedTuple):
-    """A digit that was read: where from, what the network saw, and what it made of it."""
+    """A digit that was read: its picture and place, what the network saw, and the predictions."""
 
     name: str
     picture: Image.Image  # small
     box: tuple  # left, top, right, bottom, as shares of the picture
     seen: np.ndarray  # uint8 (28, 28)
-    guesses: list  # (digit, probability), the likeliest first
+    guesses: list  # (digit, probability), the most probable first
 
     @property
     def doubtful(self):
@@ -105,11 +105,11 @@ def read_file(net, path, split=False):
 
 
 def network(run=None):
-    """Return Net5 trained to read any hand, or the network of a run of train.py.
+    """Return the pretrained net5_hands, or the network of a run of train.py, in eval mode.
 
-    `run` is the run's folder or its weights.pt; settings.json beside that names the network. It has
-    10 outputs, or 11 with no digit as the last. Raises OSError where a file is missing, ValueError
-    where one does not fit.
+    `run` is the run's folder or its weights.pt; the settings.json next to it names the network,
+    which has 10 outputs, or 11 with no digit as the last. Raises OSError for a missing file,
+    ValueError for one that does not fit.
     """
     with torch.device("cpu"):
         if run is None:
@@ -169,7 +169,7 @@ def is_heic(path):
 def check_picture(picture, files):
     """Raise ValueError or OSError for a --picture that cannot be written, or must not be.
 
-    A file that exists must not be, unless it is a PNG that an earlier --picture wrote.
+    An existing file is refused, unless it is a PNG that an earlier --picture wrote.
     """
     kinds = Figure().canvas.get_supported_filetypes()
     if picture.suffix[1:].lower() not in kinds:
@@ -225,7 +225,7 @@ def parse_arguments(arguments=None):
     parser.add_argument("files", nargs="+", type=options.path, metavar="FILE", help="an image")
     parser.option("--split", "read several digits of a picture, left to right", action="store_true")
     parser.option("--picture", "show in this file what was found and seen", type=options.path)
-    about = "folder of a run of train.py, or its weights.pt (default: the pretrained Net5)"
+    about = "folder of a run of train.py, or its weights.pt (default: the pretrained net5_hands)"
     parser.option("--weights", about, type=options.path, metavar="RUN")
     return parser.parse_args(arguments)
 

@@ -361,7 +361,7 @@ def data_loader(
     """Return `train_loader, train, test_loader, test`: loaders and their datasets.
 
     They hold MNIST, or `dataset`: a name such as "FashionMNIST" or "EMNIST/balanced", or a pair
-    (train, test) of your own. See `data.load_data` for it and for `root`, `source`, `resize` and `verbose`.
+    (train, test) of your own. `data.load_data` describes it, `root`, `source`, `resize`, `verbose`.
 
     With `val_size`, for choices that must not be made on the test set: `train_loader, train,
     val_loader, val`, a stratified split of the training images in which `val` has `val_size`.

@@ -29,8 +29,8 @@ FAINT = 0.4  # the least weight, summed over views
 class FoundDigit(NamedTuple):
     """A digit: what the network saw, its probabilities, and where it is.
 
-    seen: uint8 (28, 28), in MNIST's format. probabilities: float (10,), whose sum is less than 1 by
-    that of no digit. box: left, top, right, bottom in shares of the picture's width and height.
+    seen: uint8 (28, 28), in MNIST's format. probabilities: float (10,); what their sum lacks to 1
+    is that of no digit. box: left, top, right, bottom in shares of the picture's width and height.
     """
 
     seen: np.ndarray
@@ -303,9 +303,9 @@ def in_rows(spots):
 def find_digits(image, judge, split=False):
     """Return the digits of a PIL image as a list of FoundDigit, row by row, from left to right.
 
-    `judge` takes uint8 (N, 28, 28) in MNIST's format, and returns probabilities, float (N, 11),
-    that of no digit last, or (N, 10). Without `split` no more digits are looked for than it takes
-    to know that there are several. Raises ValueError for an image without a digit.
+    `judge` maps images, uint8 (N, 28, 28) in MNIST's format, to probabilities, float (N, 10), or
+    (N, 11) with no digit last. Without `split` the search stops once it is clear that there are
+    several digits. Raises ValueError for an image without a digit.
     """
     shades = shades_of(image)
     if np.ptp(shades) < 4:
