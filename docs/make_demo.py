@@ -29,14 +29,18 @@ from mnist_format import MEAN, STD  # noqa: E402
 PAGE, SOURCES = HERE / "index.html", HERE / "demo"
 EXAMPLES = SOURCES / "examples.json"
 SCRIPTS = ("network.js", "mnist_format.js", "drawing.js", "colours.js", "maps.js", "answer.js")
-SCRIPTS += ("inside.js", "looking.js", "picture.js", "pen.js", "main.js")
+SCRIPTS += ("inside.js", "looking.js", "several.js", "picture.js", "pen.js", "main.js")
 READ, MISREAD = 4, 4  # how many examples of each kind
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def trained_nets():
-    """Return the networks of the page, on the CPU, in eval mode; the first is shown first."""
-    return [hubconf.net5(pretrained=True), hubconf.net4(pretrained=True)]
+    """Return the networks of the page by name, on the CPU, in eval mode, the first shown first."""
+    return {
+        "hands": hubconf.net5_hands(pretrained=True),
+        "Net5": hubconf.net5(pretrained=True),
+        "Net4": hubconf.net4(pretrained=True),
+    }
 
 
 class Numbers:
@@ -94,7 +98,7 @@ def describe(layer, numbers, padding, size):
     raise TypeError(f"expected a layer that the page can compute, got {layer}")
 
 
-def export_net(net):
+def export_net(name, net):
     """Return a network as JSON can hold it: name, parameters, layers, columns and weights.
 
     Each layer has its output size and channels, and the input window that an output (y, x) depends
@@ -112,8 +116,8 @@ def export_net(net):
         fields, title = describe(layer, numbers, padding, size)
         if "kernel" in fields:
             start, jump = start - fields["padding"] * jump, jump * fields["stride"]
-            name = f"{fields['kind']} {fields['kernel']}{TIMES}{fields['kernel']}"
-            columns.append({"name": name, "title": title, "first": len(layers)})
+            head = f"{fields['kind']} {fields['kernel']}{TIMES}{fields['kernel']}"
+            columns.append({"name": head, "title": title, "first": len(layers)})
             padding = 0
         else:
             columns[-1]["title"] += f", {title}"
@@ -122,7 +126,7 @@ def export_net(net):
         fields |= {"channels": channels, "size": size, "field": field, "start": start}
         layers.append(fields | {"jump": jump})
     return {
-        "name": type(net).__name__,
+        "name": name,
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "columns": columns,
         "layers": layers,
@@ -136,7 +140,7 @@ def page():
         "mean": MEAN[0],
         "std": STD[0],
         "examples": json.loads(EXAMPLES.read_text()),
-        "networks": [export_net(net) for net in trained_nets()],
+        "networks": [export_net(name, net) for name, net in trained_nets().items()],
     }
     text = (SOURCES / "template.html").read_text("utf-8")
     parts = {
@@ -182,7 +186,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if options.choose_examples:
         test = load_mnist(find_mnist(source="full"), train=False, transform=None)
-        chosen = choose_examples(trained_nets()[0], test.data, test.targets)
+        chosen = choose_examples(next(iter(trained_nets().values())), test.data, test.targets)
         EXAMPLES.write_text(json.dumps(chosen, indent=1) + "\n")
     text = page()
     PAGE.write_text(text, "utf-8", newline="\n")

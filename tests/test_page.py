@@ -54,7 +54,7 @@ def test_the_examples_are_test_images_and_some_are_misread(real_root):
     labels = test.targets[indices]
     assert [example["label"] for example in examples] == labels.tolist()
     with torch.no_grad():
-        guesses = make_demo.trained_nets()[0](normalise(test.data[indices])).argmax(dim=1)
+        guesses = make_demo.trained_nets()["hands"](normalise(test.data[indices])).argmax(dim=1)
     assert 2 <= (guesses != labels).sum() <= 6
 
 
@@ -63,7 +63,7 @@ def test_the_examples_are_test_images_and_some_are_misread(real_root):
 
 def test_log_probabilities_of_200_digits(open_page, sample):
     page = open_page()
-    for number, net in enumerate(make_demo.trained_nets()):
+    for number, net in enumerate(make_demo.trained_nets().values()):
         ours = page.evaluate(
             """([number, text]) => {
                 const bytes = decodeBytes(text), read = [];
@@ -88,7 +88,7 @@ def keep(outputs, module, inputs, output):
 
 def test_every_feature_map_of_5_digits(open_page, sample):
     page = open_page()
-    for number, net in enumerate(make_demo.trained_nets()):
+    for number, net in enumerate(make_demo.trained_nets().values()):
         theirs = []
         for module in net.modules():
             silent = (nn.Dropout, nn.Identity, nn.ZeroPad2d)
@@ -118,7 +118,7 @@ def test_what_a_pixel_sees(open_page):
     page = open_page()
     images = torch.zeros(784, 1, 28, 28)
     images.view(784, 784).fill_diagonal_(torch.nan)
-    for number, net in enumerate(make_demo.trained_nets()):
+    for number, net in enumerate(make_demo.trained_nets().values()):
         outputs = []
         for module in net.modules():
             if isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)):
@@ -287,7 +287,7 @@ def test_a_channel_that_is_switched_off(open_page):
     for channel in (0, 5, 7):
         first.nth(channel).click()
     settle(page)
-    net = make_demo.trained_nets()[0]
+    net = make_demo.trained_nets()["hands"]
 
     def without(module, inputs, output):
         output[:, [0, 5, 7]] = 0
@@ -341,7 +341,7 @@ def test_the_networks_and_their_curves(open_page):
     padded = torch.zeros(28, 36, dtype=torch.uint8)
     padded[:, 4:-4] = pixels.view(28, 28)
     shifted = torch.stack([padded[:, 4 - shift : 32 - shift] for shift in range(-4, 5)])
-    for number, net in enumerate(make_demo.trained_nets()):
+    for number, net in enumerate(make_demo.trained_nets().values()):
         with torch.no_grad():
             expected = net(normalise(shifted)).exp()[:, label]
         points = page.get_attribute(f"#shifts polyline.net{number}", "points").split()
@@ -358,7 +358,7 @@ def test_the_networks_and_their_curves(open_page):
 
 def test_the_columns_are_the_tracer_s(open_page):
     page = open_page()
-    for number, net in enumerate(make_demo.trained_nets()):
+    for number, net in enumerate(make_demo.trained_nets().values()):
         page.click(f"#nets label:nth-of-type({number + 1})")
         heads = page.locator(".head").evaluate_all("(heads) => heads.map((head) => head.innerText)")
         shown = [re.search(r"(\d+)\W(\d+)\W(\d+)\s+RF (\d+)", head).groups() for head in heads]
@@ -376,7 +376,7 @@ def test_pointing_at_a_map_marks_what_it_sees(open_page):
     page.locator(".map[data-column='5'][data-channel='3']").hover()
     assert page.locator("#kernels .kernel").count() == 6  # the channels of the layer before
     assert page.locator(".map.source").count() == 6
-    weight = make_demo.trained_nets()[0].features[5][0].weight[3, 0].detach().flatten()
+    weight = make_demo.trained_nets()["hands"].features[5][0].weight[3, 0].detach().flatten()
     colours = (
         page.locator("#kernels .kernel")
         .first.locator("i")
@@ -405,7 +405,7 @@ def test_inside_a_map(open_page):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
     y, x = page.evaluate("[pointed.y, pointed.x]")
-    features = make_demo.trained_nets()[0].features
+    features = make_demo.trained_nets()["hands"].features
     with torch.no_grad():
         images = torch.tensor(page.evaluate("Array.from(current.pixels)"), dtype=torch.uint8)
         inputs = features[:6](normalise(images.view(1, 28, 28)))

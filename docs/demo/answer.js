@@ -1,5 +1,6 @@
-// The answer: two guesses, ten bars, and how the right digit's probability bears a shift.
+// The answer: two guesses, a bar each, and how the right digit's probability bears a shift.
 
+const NO_DIGIT = 10; // the output behind the digits', of a network that has one
 const SHIFTS = [-4, -3, -2, -1, 0, 1, 2, 3, 4];
 
 function percent(share) {
@@ -8,17 +9,22 @@ function percent(share) {
   return value < 99.95 ? `${value.toFixed(1)} %` : ">99.9 %";
 }
 
+// Digits, and NO_DIGIT, from the most to the least probable.
 function ranked(shares) {
   return shares.map((_, digit) => digit).sort((a, b) => shares[b] - shares[a]);
 }
 
+function nameOf(digit) {
+  return digit === NO_DIGIT ? "no digit" : String(digit);
+}
+
 function buildBars(container) {
   container.replaceChildren(
-    ...Array.from({ length: 10 }, (_, digit) =>
+    ...Array.from({ length: NO_DIGIT + 1 }, (_, digit) =>
       element(
         "li",
-        {},
-        element("b", {}, String(digit)),
+        { title: nameOf(digit) },
+        element("b", {}, digit === NO_DIGIT ? "–" : String(digit)),
         element("span", { class: "bar" }, element("i"), element("em")),
         element("output"),
       ),
@@ -27,16 +33,26 @@ function buildBars(container) {
 }
 
 // `whole` holds the probabilities with every channel on, where some are off.
-function paintBars(container, shares, whole) {
+function paintBars(container, outputs, shares, whole) {
   const first = shares && ranked(shares)[0];
   [...container.children].forEach((row, digit) => {
     const [bar, mark] = row.querySelector(".bar").children;
+    row.hidden = digit >= outputs;
     row.classList.toggle("first", digit === first);
-    bar.style.width = shares ? `${100 * shares[digit]}%` : "0";
+    bar.style.width = shares ? `${100 * (shares[digit] ?? 0)}%` : "0";
     mark.hidden = !whole;
     if (whole) mark.style.left = `${100 * whole[digit]}%`;
-    row.lastChild.textContent = shares ? percent(shares[digit]) : "";
+    row.lastChild.textContent = shares && !row.hidden ? percent(shares[digit]) : "";
   });
+}
+
+// What is said first: [sign, words, the second guess].
+function verdict(shares, several) {
+  const [first, second] = ranked(shares);
+  const then = `then ${nameOf(second)}, ${percent(shares[second])}`;
+  if (several) return ["–", "more than one digit", `each on its own: ${several.join(", ")}`];
+  if (first === NO_DIGIT) return ["–", `no digit, ${percent(shares[first])}`, then];
+  return [String(first), percent(shares[first]), then];
 }
 
 // The sentence under the guess: what the label says, or what the switched off channels cost.
@@ -44,7 +60,7 @@ function remark(shares, whole, label) {
   const [first] = ranked(shares);
   if (whole) {
     const [before] = ranked(whole);
-    return `with every channel: ${before}, ${percent(whole[before])}`;
+    return `with every channel: ${nameOf(before)}, ${percent(whole[before])}`;
   }
   if (label === null) return "";
   return first === label ? "right: the label says so too" : `misread: the label says ${label}`;

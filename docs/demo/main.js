@@ -3,7 +3,7 @@
 const byId = (id) => document.getElementById(id);
 const networks = DATA.networks.map(decodeNetwork);
 const examples = DATA.examples.map(({ label, pixels }) => ({ label, pixels: decodeBytes(pixels) }));
-const ranges = networks.map((network) => rangesOf(network, examples.map(({ pixels }) => pixels)));
+const ranges = networks.map(() => null); // of each network's maps, once it is shown
 const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 
 let ink = inkOf([]);
@@ -61,7 +61,14 @@ function compute() {
   const outputs = forward(network(), input, drawing.off);
   const shares = logProbabilities(outputs).map(Math.exp);
   const whole = drawing.off.size ? probabilities(network(), pixels) : null;
-  return { image, pixels, input, outputs, shares, whole };
+  return { image, pixels, input, outputs, shares, whole, several: several(image) };
+}
+
+// Whether one digit is drawn is for the network to say that knows what is none: the first.
+function several(image) {
+  if (drawing.example !== null) return null;
+  const read = (pixels) => probabilities(networks[0], pixels);
+  return severalIn(ink, read(image.pixels), read);
 }
 
 function paintDrawing() {
@@ -97,14 +104,14 @@ function paintAll() {
 }
 
 function paintAnswer() {
-  const { shares, whole } = current ?? {};
-  paintBars(byId("bars"), shares, whole);
-  const [first, second] = shares ? ranked(shares) : [];
+  const { shares, whole, several } = current ?? {};
+  paintBars(byId("bars"), network().layers.at(-1).channels, shares, whole);
   const label = drawing.example === null ? null : examples[drawing.example].label;
-  byId("first").textContent = first ?? "";
-  byId("confidence").textContent = shares ? percent(shares[first]) : "";
-  byId("second").textContent = shares ? `then ${second}, ${percent(shares[second])}` : "";
-  byId("remark").textContent = shares ? remark(shares, whole, label) : "";
+  const [first, confidence, second] = shares ? verdict(shares, several) : ["", "", ""];
+  byId("first").textContent = first;
+  byId("confidence").textContent = confidence;
+  byId("second").textContent = second;
+  byId("remark").textContent = shares && !several ? remark(shares, whole, label) : "";
 }
 
 // --- When the pen rests: the curve over shifts, and the answer for a screen reader ---------------
@@ -125,7 +132,8 @@ function planCurve() {
   const jobs = networks.flatMap((_, number) => SHIFTS.map((shift) => [number, shift]));
   let digit = drawing.example === null ? null : examples[drawing.example].label;
   const work = () => {
-    digit ??= ranked(read(net, 0))[0]; // of a drawing, what is read without a shift counts as right
+    // of a drawing, the digit that is read without a shift counts as right
+    digit ??= ranked(read(net, 0).slice(0, NO_DIGIT))[0];
     const [number, shift] = jobs.shift();
     curves[number].shares.push([shift, read(number, shift)[digit]]);
     if (jobs.length) {
@@ -262,6 +270,7 @@ function showNetwork() {
   closeInside();
   current = pointed = null; // until the next frame: they are the other network's
   maps = buildColumns(network(), byId("network"));
+  ranges[drawing.choices.net] ??= rangesOf(network(), examples.map(({ pixels }) => pixels));
   const count = network().parameters.toLocaleString("en");
   byId("parameters").textContent = byId("count").textContent = count;
   byId("nets").querySelectorAll("input")[drawing.choices.net].checked = true;
@@ -306,7 +315,7 @@ function build() {
   });
   examples.forEach(({ pixels, label }, number) => {
     const guess = ranked(probabilities(networks[0], pixels))[0];
-    const misread = guess !== label ? `, which ${networks[0].name} reads as ${guess}` : "";
+    const misread = guess !== label ? `, which is read as ${nameOf(guess)}` : "";
     const canvas = element("canvas", { width: SIDE, height: SIDE });
     const title = `Example: a ${label}${misread}`;
     const button = element("button", { type: "button", "aria-label": title, title }, canvas);

@@ -1,7 +1,8 @@
 // An image that is dropped, pasted or opened, read as a drawing: dark on light or light on dark.
 
 const MARGIN = 0.15; // around what is drawn in an image, as a share of its longer side
-const CONTRAST = 24; // of 255 grey levels: an image with less is empty
+const CONTRAST = 12; // of 255 grey levels: an image with less is empty
+const LEVEL = 0.4; // of the contrast: more is ink
 const SHADE = 60; // grey levels that light makes across a sheet, from the border's median
 const SPECKS = 30; // so many of the UNITS x UNITS pixels may be anything
 const SPECK = 0.02; // of the largest part's area: smaller parts are dropped
@@ -28,8 +29,8 @@ async function readImage(file) {
   return side < UNITS / 2 ? inkOfImage(image, closer) ?? ink : ink;
 }
 
-// The ink in a square of the image, or null where there is none: what differs from the paper by
-// more than half as much as what differs most.
+// The ink in a square of the image, or null where there is none: what differs from the paper,
+// compared with what differs most.
 function inkOfImage(image, square) {
   for (const ground of ["white", "black"]) { // shows through where the image is transparent
     const differences = differencesIn(image, square, ground);
@@ -37,7 +38,7 @@ function inkOfImage(image, square) {
     const [darkest, lightest] = [sorted[SPECKS], sorted.at(-1 - SPECKS)];
     const most = lightest > -darkest ? lightest : darkest;
     if (Math.abs(most) < CONTRAST) continue;
-    return withoutSpecks(Uint8Array.from(differences, (value) => Number(value / most > 0.5)));
+    return withoutSpecks(Uint8Array.from(differences, (value) => Number(value / most > LEVEL)));
   }
   return null;
 }
@@ -95,26 +96,4 @@ function withoutSpecks(ink) {
     if (part.length >= SPECK * largest) for (const index of part) kept[index] = 1;
   }
   return kept;
-}
-
-// The connected parts of side x side ink, corners included: the indices of each one's pixels.
-function partsOf(ink, side) {
-  const open = Uint8Array.from(ink), parts = [];
-  for (let begin = 0; begin < open.length; begin++) {
-    if (!open[begin]) continue;
-    const part = [begin];
-    open[begin] = 0;
-    for (let next = 0; next < part.length; next++) {
-      const x = part[next] % side, y = Math.floor(part[next] / side);
-      for (let dy = y > 0 ? -1 : 0; dy <= 1 && y + dy < side; dy++) {
-        for (let dx = x > 0 ? -1 : 0; dx <= 1 && x + dx < side; dx++) {
-          const other = part[next] + dy * side + dx;
-          if (open[other]) part.push(other);
-          open[other] = 0;
-        }
-      }
-    }
-    parts.push(part);
-  }
-  return parts;
 }
