@@ -3,17 +3,15 @@
 docs/demo/mnist_format.js does the same for the page.
 """
 
-import math
-
 import numpy as np
 
 MEAN, STD = (0.1307,), (0.3081,)  # of the pixels of MNIST's 60,000 training images, on [0, 1]
 SIDE, BOX = 28, 20  # pixels: MNIST's images, and the box that its digits fit into
 
 
-def round_half_up(number):
-    """Round half up: int. A value within 1e-9 below a half counts as a half."""
-    return math.floor(number + 0.5 + 1e-9)
+def round_half_up(numbers):
+    """Round half up, a number or an array. A value within 1e-9 below a half counts as a half."""
+    return np.floor(np.asarray(numbers) + 0.5 + 1e-9).astype(int)
 
 
 def resampling(pixels, samples):
@@ -52,5 +50,5 @@ def to_mnist_format(ink):
     left = round_half_up(SIDE / 2 - np.average(np.arange(width), weights=digit.sum(axis=0)))
     top, left = min(max(top, 0), SIDE - height), min(max(left, 0), SIDE - width)
     framed = np.zeros((SIDE, SIDE), dtype=np.uint8)
-    framed[top : top + height, left : left + width] = np.floor(255 * digit + 0.5)
+    framed[top : top + height, left : left + width] = round_half_up(255 * digit)
     return framed

@@ -51,7 +51,7 @@ function verdict(shares, several) {
   const [first, second] = ranked(shares);
   const then = `then ${nameOf(second)}, ${percent(shares[second])}`;
   if (several) return ["–", "more than one digit", `each on its own: ${several.join(", ")}`];
-  if (first === NO_DIGIT) return ["–", `no digit, ${percent(shares[first])}`, then];
+  if (first === NO_DIGIT) return ["–", "no digit", `${percent(shares[first])}, ${then}`];
   return [String(first), percent(shares[first]), then];
 }
 

@@ -67,8 +67,7 @@ function compute() {
 // Whether one digit is drawn is for the network to say that knows what is none: the first.
 function several(image) {
   if (drawing.example !== null) return null;
-  const read = (pixels) => probabilities(networks[0], pixels);
-  return severalIn(ink, read(image.pixels), read);
+  return severalIn(ink, image.pixels, (pixels) => probabilities(networks[0], pixels));
 }
 
 function paintDrawing() {
@@ -308,9 +307,11 @@ function firstHash() {
 
 function build() {
   buildBars(byId("bars"));
-  networks.forEach(({ name }, number) => {
+  networks.forEach(({ name, layers }, number) => {
     const input = element("input", { type: "radio", name: "net", value: number });
-    byId("nets").append(element("label", {}, input, element("span", {}, name)));
+    const knowsMore = layers.at(-1).channels > NO_DIGIT;
+    const title = knowsMore ? "learned more hands, and what is no digit" : "learned MNIST alone";
+    byId("nets").append(element("label", { title }, input, element("span", {}, name)));
     byId("legend").append(element("li", {}, element("i", { class: `key${number}` }), name));
   });
   examples.forEach(({ pixels, label }, number) => {

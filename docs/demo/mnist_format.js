@@ -10,7 +10,7 @@ function inkSegment(ink, from, to) {
   const scale = PAPER / UNITS, radius = (PEN / 2) * scale;
   const [ax, ay, bx, by] = [...from, ...to].map((value) => value * scale);
   const dx = bx - ax, dy = by - ay, length2 = dx * dx + dy * dy;
-  const limit = (value) => Math.max(0, Math.min(PAPER, Math.round(value)));
+  const limit = (value) => Math.max(0, Math.min(PAPER, roundHalfUp(value)));
   const bottom = limit(Math.max(ay, by) + radius), right = limit(Math.max(ax, bx) + radius);
   for (let y = limit(Math.min(ay, by) - radius); y < bottom; y++) {
     for (let x = limit(Math.min(ax, bx) - radius); x < right; x++) {
@@ -122,7 +122,7 @@ function inkedExample(pixels, ink) {
     for (let y = top; y < top + step; y++) {
       for (let x = left; x < left + step; x++) sum += ink[y * PAPER + x];
     }
-    return Math.max(pixel, Math.round((255 * sum) / (step * step)));
+    return Math.max(pixel, roundHalfUp((255 * sum) / (step * step)));
   });
 }
 
@@ -138,7 +138,7 @@ function moved(pixels, right, down, degrees) {
     const u = fromX - left, v = fromY - top;
     const upper = at(top, left) * (1 - u) + at(top, left + 1) * u;
     const lower = at(top + 1, left) * (1 - u) + at(top + 1, left + 1) * u;
-    return Math.round(upper * (1 - v) + lower * v);
+    return roundHalfUp(upper * (1 - v) + lower * v);
   });
 }
 

@@ -7,7 +7,7 @@ const GAP = 0.12; // of that height: a wider gap separates digits even where the
 const SURE = 0.8; // probability at which a group counts as a digit
 
 // The digits that are read where the ink holds more than one, from left to right; null where it
-// holds one or none. `read` maps an image to probabilities, `whole` are those of all the ink.
+// holds one or none. `read` maps an image to probabilities, `whole` is the image of all the ink.
 function severalIn(ink, whole, read) {
   const groups = groupsOf(coarsened(ink));
   const tallest = Math.max(...groups.map(({ bottom, top }) => bottom - top));
@@ -22,7 +22,7 @@ function severalIn(ink, whole, read) {
   }
   const gaps = tall.slice(1).map(({ left }, index) => left - tall[index].right - 1);
   const apart = gaps.some((gap) => gap > GAP * tallest);
-  return apart || ranked(whole)[0] === NO_DIGIT ? digits : null;
+  return apart || ranked(read(whole))[0] === NO_DIGIT ? digits : null;
 }
 
 // Cells of the paper, 1 where they have ink.
