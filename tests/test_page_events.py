@@ -314,6 +314,22 @@ def test_the_drawing_survives_a_reload(open_page):
     assert page.evaluate("drawing.example") == 1
 
 
+def test_a_stroke_of_many_points_fits_a_link(open_page):
+    page = open_page()
+    same = page.evaluate(
+        """() => {
+            drawing.strokes = [Array.from({ length: 65535 }, (_, n) => [n % 250, 99])];
+            extendStroke([7, 7]);
+            extendStroke([9, 9]);
+            const { strokes } = drawing;
+            readHash(hashOf(drawing));
+            return JSON.stringify(strokes) === JSON.stringify(drawing.strokes);
+        }"""
+    )
+    assert same
+    assert page.evaluate("drawing.strokes.map((stroke) => stroke.length)") == [65535, 3]
+
+
 def test_a_page_without_storage_works(context_of):
     page = context_of(LAPTOP).new_page()
     page.add_init_script(
