@@ -115,6 +115,7 @@ def open_page(context_of):
 
     def opened(hash="", **options):
         page = context_of(options or LAPTOP).new_page()  # with a session storage of its own
+        page.set_default_timeout(200_000)  # in ms: on a busy machine, too
         pages.append(page)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -198,7 +198,7 @@ def test_what_the_hand_draws_is_what_is_read(open_page, drawn, options):
 def test_an_empty_paper_has_no_answer(open_page):
     page = open_page()
     assert page.inner_text("#prompt") == "draw a digit"
-    assert answer(page) == ("", [""] * 10)
+    assert answer(page) == ("", [""] * 11)
     put(page, written("round", 3))
     assert not page.is_visible("#prompt")
     first, shares = answer(page)
@@ -206,7 +206,7 @@ def test_an_empty_paper_has_no_answer(open_page):
     shown = [float(re.search(r"[\d.]+", share).group()) for share in shares]
     assert sum(shown) == pytest.approx(100, abs=1.1)
     page.click("#clear")
-    assert answer(page) == ("", [""] * 10)
+    assert answer(page) == ("", [""] * 11)
     assert page.is_visible("#prompt")
 
 
@@ -226,7 +226,7 @@ def test_undo_goes_back_a_stroke_at_a_time(open_page):
     settle(page)
     assert (page.evaluate("byId('drawing').toDataURL()"), answer(page)) == without_bar
     page.click("#undo")
-    assert answer(page) == ("", [""] * 10)
+    assert answer(page) == ("", [""] * 11)
     assert page.is_disabled("#undo")
 
 
@@ -509,7 +509,7 @@ def test_tab_reaches_every_control_and_each_has_a_name(open_page):
         nameless += [names] if not names[1] else []
         if names[2].startswith("map"):
             reached.add("map")
-    unchecked = {"0", "1", "look", "switch"}  # arrow keys go through a group of radio buttons
+    unchecked = {"0", "1", "2", "look", "switch"}  # arrow keys go through a group of radio buttons
     assert set(controls) - reached <= unchecked
     assert "map" in reached
     assert not nameless
