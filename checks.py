@@ -120,8 +120,8 @@ def check_parts(model, optimizer, averaged_model, scheduler):
 def is_average_of(model, average):
     """Return whether weights may be an average of a model's.
 
-    They need its shapes, and to point in the direction of its weights. The cosine is near 1 for an
-    EMA, 0.35 between Net5's first and last weights, near 0 between two networks.
+    They need the same shapes and a similar direction: the cosine is near 1 for an EMA, 0.35 between
+    Net5's initial and final weights, near 0 between two networks.
     """
     pairs = list(zip_longest(model.parameters(), average.parameters()))
     if any(None in pair or pair[0].shape != pair[1].shape for pair in pairs):
@@ -161,11 +161,11 @@ def scheduler_step(scheduler, step=None):
     return step or ("batch" if per_batch else "epoch")
 
 
-def check_step_is_said(scheduler, epochs, batches):
+def check_step_is_given(scheduler, epochs, batches):
     """Raise ValueError for a schedule that steps per epoch but looks as if counted in batches.
 
-    Such as CosineAnnealingLR(optimizer, T_max=epochs * batches), `batches` being those of an epoch:
-    stepped per epoch, the rate would hardly move.
+    For example CosineAnnealingLR(optimizer, T_max=epochs * batches), where an epoch has `batches`
+    batches: stepped per epoch, its rate would hardly change.
     """
     names = ("T_max", "T_0", "total_iters", "step_size")
     for part in nested_schedulers(scheduler):
@@ -182,7 +182,7 @@ def check_step_is_said(scheduler, epochs, batches):
 
 
 def check_schedule(scheduler, steps):
-    """Raise ValueError if a schedule ends in fewer steps than are to come."""
+    """Raise ValueError if a schedule ends before the `steps` that remain."""
     milestones = getattr(scheduler, "_milestones", None)  # of a SequentialLR
     for k, nested in enumerate(getattr(scheduler, "_schedulers", [])):
         begin, end = 0, steps

@@ -15,7 +15,10 @@ from torch.nn import functional as F
 
 
 def conv_block(in_channels, out_channels, padding=0, batch_norm=True, dropout=0.0):
-    """3x3 convolution, ReLU, then optional BatchNorm and Dropout."""
+    """Return a Sequential: 3x3 convolution, ReLU, then optional BatchNorm and Dropout.
+
+    Maps (N, in_channels, H, W) to (N, out_channels, H + 2 * padding - 2, W + 2 * padding - 2).
+    """
     layers = [nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=padding), nn.ReLU()]
     if batch_norm:
         layers.append(nn.BatchNorm2d(out_channels))

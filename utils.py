@@ -38,7 +38,7 @@ from checks import (
     check_parts,
     check_run,
     check_schedule,
-    check_step_is_said,
+    check_step_is_given,
     scheduler_step,
 )
 from data import hold_out, load_data, source_mark, source_of
@@ -193,7 +193,8 @@ def mean_metrics(losses, correct, sizes, rates, epoch):
 def predict(model, device, loader):
     """Return outputs (N, classes) and labels (N,) of a whole loader, on the device, in its order.
 
-    Leaves the model in eval mode, its weights and buffers as they were.
+    Leaves the model in eval mode, its weights and buffers unchanged. Raises ValueError and
+    TypeError as `train_model` does.
     """
     model.eval()
     batches = []
@@ -211,7 +212,10 @@ def predict(model, device, loader):
 
 
 def test_model(model, device, test_loader, *, verbose=True):
-    """Return the Metrics of a model over a loader, and print them."""
+    """Evaluate a model on a loader: return its Metrics, and print them if `verbose`.
+
+    Raises ValueError and TypeError as `train_model` does. Leaves the model in eval mode.
+    """
     outputs, labels = predict(model, device, test_loader)
     loss = F.cross_entropy(outputs, labels).item()
     correct = count_correct(outputs, labels).item()
@@ -280,9 +284,9 @@ def fit(
     loaders = {"train_loader": train_loader, "test_loader": test_loader, "val_loader": val_loader}
     epochs = check_run(epochs, loaders, history)
     check_parts(model, optimizer, averaged_model, scheduler)
-    said, step = step, scheduler_step(scheduler, step)
-    if step == "epoch" and said is None:
-        check_step_is_said(scheduler, epochs, length_hint(train_loader))
+    given, step = step, scheduler_step(scheduler, step)
+    if step == "epoch" and given is None:
+        check_step_is_given(scheduler, epochs, length_hint(train_loader))
     state = RunState(model, averaged_model, optimizer, scheduler, loaders, history)
 
     def check_rest():

@@ -60,7 +60,7 @@ def box_of(place):
 
 
 def gaps(box, boxes):
-    """Return the distances in pixels, (N,), between a box and boxes (N, 4), 0 in each other."""
+    """Return the distances in pixels, (N,), between a box and boxes (N, 4), 0 if they overlap."""
     apart = np.maximum(boxes[:, :2] - box[2:], box[:2] - boxes[:, 2:])
     return np.maximum(apart, 0).max(axis=1)
 
@@ -68,7 +68,8 @@ def gaps(box, boxes):
 def proposals(view, most):
     """Return sets of indices of a view's parts that may be a digit, and the parts' boxes.
 
-    The parts of most ink, alone and with what is near, at two distances, and what is near that.
+    The parts with the most ink: alone, with the parts near them (within two distances), and with
+    the parts near those.
     """
     boxes = np.array([box_of(place) for place in view.places]).reshape(-1, 4)
     height, width = view.numbers.shape
@@ -99,14 +100,14 @@ def proposals(view, most):
 
 
 def lies_along_the_border(number, numbers):
-    """Say whether a part covers a side of the picture, as a desk does, or is in its corner."""
+    """Return whether a part covers a side of the picture, as a desk does, or is in a corner."""
     sides = numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]
     corners = numbers[[0, 0, -1, -1], [0, -1, 0, -1]]
     return number in corners or max((side == number).mean() for side in sides) > 0.8
 
 
 def candidates_of(view, number, most, known):
-    """Return the Candidates of a view. `known` holds what other views saw of the same pixels."""
+    """Return the Candidates of a view. `known` caches the images made from the same pixels."""
     found = []
     sets, boxes = proposals(view, most)
     member = np.zeros(len(boxes) + 1, dtype=bool)
@@ -166,8 +167,8 @@ def ink_of(contrast, own):
 def settled(candidates, likely):
     """Return the indices of the candidates of a view that together explain most of its ink.
 
-    likely: the probability of each one's best digit. None shares a part with another; what encloses
-    another one is a frame.
+    likely: the probability of each one's best digit. No two of them share a part; a candidate that
+    encloses another one is taken for a frame and left out.
     """
     order = sorted(range(len(candidates)), key=lambda k: -candidates[k].ink * likely[k] ** 4)
     order = [k for k in order if likely[k] >= PLAUSIBLE]
@@ -222,7 +223,7 @@ class Spot:
 
 
 def pooled(votes):
-    """Return Spots of votes, the best one first."""
+    """Group votes that agree in place; return their Spots, the best one first."""
     spots = []
     for vote in sorted(votes, key=lambda vote: -vote.weight):
         for spot in spots:
@@ -235,7 +236,7 @@ def pooled(votes):
 
 
 def support(spot, spots):
-    """Return the weight of a spot, and as much again from spots that are parts of it."""
+    """Return the weight of a spot plus that of its parts among the spots, at most twice its own."""
     parts = sum(
         other.weight
         for other in spots
@@ -245,7 +246,7 @@ def support(spot, spots):
 
 
 def votes_of(views, judge, most=PARTS):
-    """Return the Votes of (number, View) pairs; in each the parts of most ink are proposed."""
+    """Return the Votes of (number, View) pairs; `most` parts of each view are proposed."""
     known = {}
     candidates = [c for number, view in views for c in candidates_of(view, number, most, known)]
     if not candidates:
