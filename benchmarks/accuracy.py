@@ -68,11 +68,14 @@ def claim(ours, peers):
     """
     left = ahead(ours, peers)
     sentence = (
-        f"For {len(peers) - len(left)} of {len(peers)} published results, a network of ours with "
-        "no more parameters reaches the same accuracy or a higher one as its mean over seeds"
+        f"{len(peers) - len(left)} of {len(peers)} published results are matched or beaten by the "
+        "mean of one of our networks with no more parameters."
     )
-    named = [f"{name} ({parameters:,} parameters, {value:g} %)" for name, parameters, value in left]
-    return sentence + (f"; not for {' and '.join(named)}." if named else ".")
+    if not left:
+        return sentence
+    *first, last = [f"{name} ({size:,} parameters: {value:g} %)" for name, size, value in left]
+    listed = f"{', '.join(first)} and {last}" if first else last
+    return f"{sentence} Not yet: {listed}."
 
 
 @plots.styled
