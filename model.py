@@ -211,33 +211,34 @@ class Net5(DigitNet):
 
 
 class Net6(DigitNet):
-    """Depthwise-separable convolutions, one of them used four times: 1,960 parameters.
+    """Depthwise-separable convolutions, one of them used four times: 1,938 parameters.
 
     Each use has its own BatchNorm. `width` is the number of channels of the shared convolution;
     the sizes below are for the default. Raises TypeError or ValueError unless `width` and
     `classes` are integers of at least 2.
     """
 
-    def __init__(self, width=27, classes=10):
+    def __init__(self, width=25, classes=10):
         super().__init__()
         check_at_least_2(width=width, classes=classes)
         shared = depthwise_separable(width, width)
         shared_block = partial(separable_block, width, width, convolution=shared)
         self.features = nn.Sequential(
             conv_block(1, 8, padding=1),  # 28x28x8  RF 3
-            nn.MaxPool2d(2, stride=1),  # 27x27x8  RF 4
-            BlurPool2d(8),  # 14x14x8  RF 6
-            separable_block(8, width),  # 12x12x27  RF 10
-            shared_block(),  # 10x10x27  RF 14
-            shared_block(padding=1),  # 10x10x27  RF 18
-            nn.MaxPool2d(2, stride=1),  # 9x9x27  RF 20
-            BlurPool2d(width),  # 5x5x27  RF 24
-            shared_block(),  # 3x3x27  RF 32
-            shared_block(padding=1),  # 3x3x27  RF 40
+            separable_block(8, 8, padding=1),  # 28x28x8  RF 5
+            nn.MaxPool2d(2, stride=1),  # 27x27x8  RF 6
+            BlurPool2d(8),  # 14x14x8  RF 8
+            separable_block(8, width),  # 12x12x25  RF 12
+            shared_block(),  # 10x10x25  RF 16
+            shared_block(padding=1),  # 10x10x25  RF 20
+            nn.MaxPool2d(2, stride=1),  # 9x9x25  RF 22
+            BlurPool2d(width),  # 5x5x25  RF 26
+            shared_block(),  # 3x3x25  RF 34
+            shared_block(padding=1),  # 3x3x25  RF 42
         )
         self.classifier = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),  # 1x1x27  RF 48
-            nn.Conv2d(width, classes, kernel_size=1),  # 1x1x10  RF 48
+            nn.AdaptiveAvgPool2d(1),  # 1x1x25  RF 50
+            nn.Conv2d(width, classes, kernel_size=1),  # 1x1x10  RF 50
         )
 
 

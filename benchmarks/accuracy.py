@@ -53,29 +53,27 @@ def frontier(ours):
 
 
 def ahead(ours, peers):
-    """Return the peers that none of ours equals with as few parameters, ours being means."""
+    """Return the peers above the line through `frontier`, which goes on level to its right."""
+    sizes, means = zip(*frontier(ours), strict=True)
     return [
-        (name, parameters, accuracy)
-        for name, parameters, accuracy in peers
-        if not any(size <= parameters and mean >= accuracy for size, mean in frontier(ours))
+        (name, size, accuracy)
+        for name, size, accuracy in peers
+        if accuracy > np.interp(np.log(size), np.log(sizes), means, left=0)
     ]
 
 
 def claim(ours, peers):
-    """Return, as a sentence, how many of the peers a network of ours equals, and which it doesn't.
-
-    To equal one is to have no more parameters and a mean over seeds no lower than what it reports.
-    """
+    """Return, in words, how many of the peers lie below our line and which ones do not."""
     left = ahead(ours, peers)
     sentence = (
-        f"{len(peers) - len(left)} of {len(peers)} published results are matched or beaten by the "
-        "mean of one of our networks with no more parameters."
+        f"{len(peers) - len(left)} of {len(peers)} published results lie on or below the line "
+        "through our best means."
     )
     if not left:
         return sentence
     *first, last = [f"{name} ({size:,} parameters: {value:g} %)" for name, size, value in left]
     listed = f"{', '.join(first)} and {last}" if first else last
-    return f"{sentence} Not yet: {listed}."
+    return f"{sentence} Above it: {listed}."
 
 
 @plots.styled

@@ -377,6 +377,7 @@ class TestAccuracyAgainstParameters:
         ours = [("a", 1_000, [99.0, 99.2]), ("b", 3_000, [99.0]), ("c", 2_000, [99.5])]
         assert accuracy.frontier(ours) == [(1_000, pytest.approx(99.1)), (2_000, 99.5)]
         peers = [("equal", 2_000, 99.5), ("smaller", 1_999, 99.5), ("better", 9_000, 99.6)]
+        peers += [("between", 1_414, 99.29), ("larger", 9_000, 99.5)]
         peers += [("smallest", 900, 90.0), ("worse", 1_000, 99.0)]
         left = ["smaller", "better", "smallest"]
         assert [name for name, *_ in accuracy.ahead(ours, peers)] == left
