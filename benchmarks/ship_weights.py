@@ -2,7 +2,7 @@
 
     python benchmarks/ship_weights.py net4 runs/sweeps/net4-dropout0-best/seed-1.pt --dropout 0
     python benchmarks/ship_weights.py net5 runs/sweeps/net5-best/seed-1.pt
-    python benchmarks/ship_weights.py net6 runs/sweeps/net6-light/seed-1.pt
+    python benchmarks/ship_weights.py net6 runs/sweeps/net6-separable/seed-1.pt
     python benchmarks/ship_weights.py net7 runs/sweeps/net7-separable/seed-1.pt
     python benchmarks/ship_weights.py net5 runs/sweeps/net5-hands/seed-1.pt --as net5_hands
 

@@ -38,6 +38,7 @@ SUMMARY = (  # network and recipe, file, how it differs
     ("**Net5, `best`**", "net5-best"),
     ("Net5, `quick`", "net5-quick"),
     ("Net5, `quick`, one epoch", "net5-quick1"),
+    ("**Net6, `separable`**", "net6-separable"),
     ("Net7, `separable`", "net7-separable"),
 )
 DETAILS = (
@@ -49,6 +50,7 @@ DETAILS = (
     ("Net5 of width 8, `best`", "net5-width8-best"),
     ("Net5, `quick`", "net5-quick"),
     ("Net5, `quick`, one epoch", "net5-quick1"),
+    ("Net6, `separable`", "net6-separable"),
     ("Net7, `separable`", "net7-separable"),
 )
 

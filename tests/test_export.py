@@ -177,8 +177,8 @@ def test_the_meta_device(net, images):
     for again in (assigned, filled):
         assert torch.equal(again.eval()(images), net(images))
     if isinstance(net, networks.Net6):
-        assert assigned.features[9][1].weight is assigned.features[4][0].weight
-        assert filled.features[9][1].weight is filled.features[4][0].weight
+        assert assigned.features[10][1].weight is assigned.features[5][0].weight
+        assert filled.features[10][1].weight is filled.features[5][0].weight
 
 
 def test_traced_by_jit(net, images):
@@ -225,8 +225,8 @@ def test_net6_shares_one_kernel_in_every_copy():
     average = averaged_model(networks.Net6).module
     for again in (net, copy.deepcopy(net), pickle.loads(pickle.dumps(net)), average, net.double()):
         kernels = {layer.weight.data_ptr() for layer in again.modules() if is_3x3(layer)}
-        assert len(kernels) == 3  # two of their own, and one used four times
-        assert sum(is_3x3(layer) for layer in calls(again)) == 6
+        assert len(kernels) == 4  # three of their own, and one used four times
+        assert sum(is_3x3(layer) for layer in calls(again)) == 7
     state = net.state_dict()
     again = networks.Net6().double()
     again.load_state_dict(state, strict=True)
@@ -245,8 +245,8 @@ def calls(net):
 def test_the_average_of_a_shared_kernel_is_taken_once_an_update():
     net = networks.Net6()
     average = recipes.moving_average(0.5)(net)
-    first, second = torch.full((27, 1, 3, 3), 1.0), torch.full((27, 1, 3, 3), 2.0)
-    shared = net.features[4][0].weight
+    first, second = torch.full((25, 1, 3, 3), 1.0), torch.full((25, 1, 3, 3), 2.0)
+    shared = net.features[5][0].weight
     expected = None
     for number, value in enumerate((first, second, first)):
         with torch.no_grad():
@@ -254,8 +254,8 @@ def test_the_average_of_a_shared_kernel_is_taken_once_an_update():
         average.update_parameters(net)
         decay = min(0.5, (1 + number) / (10 + number))
         expected = value if expected is None else decay * expected + (1 - decay) * value
-        torch.testing.assert_close(average.module.features[4][0].weight, expected)
-        assert average.module.features[9][1].weight is average.module.features[4][0].weight
+        torch.testing.assert_close(average.module.features[5][0].weight, expected)
+        assert average.module.features[10][1].weight is average.module.features[5][0].weight
 
 
 @pytest.mark.parametrize("net_class", [networks.Net5, networks.Net6])
