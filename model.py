@@ -243,7 +243,7 @@ class Net6(DigitNet):
 
 
 class Net7(DigitNet):
-    """Net6 without sharing, and wider: 7,846 parameters.
+    """Depthwise-separable convolutions without sharing: 7,846 parameters.
 
     `width` is the number of channels of most layers; the sizes below are for the default.
     Raises TypeError or ValueError unless `width` and `classes` are integers of at least 2.
