@@ -13,6 +13,7 @@ import statistics
 from pathlib import Path
 
 import accuracy
+import photos as photos_benchmark
 import records as records_benchmark
 import speed as speed_benchmark
 import time_to_target as target_benchmark
@@ -206,22 +207,9 @@ def gpu():
     return "\n\n".join([table, *([with_machines(found)] if found else [])])
 
 
-def of_photographs(table, count):
-    """Return the share of the photographs that can be read which are correct, refused, ..."""
-    rows = table["kinds"]["tune"] + table["kinds"]["report"]
-    return 100 * sum(row[count] for row in rows) / sum(row["n"] for row in rows)
-
-
-def photographs():
-    """Return the table of what is read of photographs, before `photo/` was written and now."""
-    counts = ("correct", "refused", "wrong_at_90")
-    rows = []
-    for title, name in (("before `photo/`", "photos-before"), ("now", "photos")):
-        t = load(name)
-        shares = (f"{of_photographs(t, count):.1f}" for count in counts)
-        rows.append((title, t["number"], *shares))
-    header = ("", "of each kind", "correct, %", "refused, %", "wrong at 90 % or more, %")
-    return markdown_table("lrrrr", header, rows)
+def strangers():
+    """Return the table of what is read of pictures that strangers took or drew."""
+    return photos_benchmark.table(load("strangers")["kinds"])
 
 
 def records():
@@ -248,7 +236,7 @@ BLOCKS = {
         faster,
         time_to_target,
         gpu,
-        photographs,
+        strangers,
         records,
         claim,
     )
@@ -269,7 +257,8 @@ def field(name, field):
         "minutes": lambda: f"{statistics.median(t['seconds']) / 60:.0f}",
         "seconds": lambda: f"{statistics.median(t['seconds']):.0f}",
         "loss": lambda: f"{statistics.mean(t['loss']):.4f}",
-        "correct": lambda: f"{of_photographs(t, 'correct'):.1f}",
+        "correct": lambda: f"{100 * t['kinds'][-1]['correct'] / t['kinds'][-1]['n']:.0f}",
+        "n": lambda: f"{t['kinds'][-1]['n']:,}",
     }
     return str(values[field]())
 
