@@ -7,24 +7,22 @@ import os
 import random
 import re
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from numbers import Integral, Real
 from operator import length_hint
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
-KEYS = {
-    *("parts", "generators", "python_random", "torch_random", "cuda_random"),
-    *("history", "settings"),
-}
+from loader_state import LoaderState
+from schedules import has_moved, schedule_differences, schedule_settings, without_functions
+
+KEYS = {"parts", "history", "settings"}  # of a checkpoint, among others
 GROUP = " of parameter group "  # in the names of settings
-SCHEDULE_CONSTANTS = (  # of torch's schedulers: how they were constructed, not where they stand
-    *("mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lrs", "eps"),
-    *("total_steps", "T_max", "T_0", "T_mult", "eta_min", "gamma", "step_size", "milestones"),
-    "base_lrs",
-)
 
 
 @dataclass
@@ -40,57 +38,54 @@ class RunState:
     scheduler: object
     loaders: dict
     history: object
+    loader_state: LoaderState = field(init=False)
+
+    def __post_init__(self):
+        self.loader_state = LoaderState(self.loaders)
 
     def parts(self):
-        """Return the objects with a state_dict, by name; of a compiled model, the original."""
-        parts = {
-            "model": getattr(self.model, "_orig_mod", self.model),
-            "optimizer": self.optimizer,
-            "scheduler": self.scheduler,
-            "averaged_model": self.averaged_model,
-        }
+        """Return the objects with a state_dict, by name."""
+        parts = {name: getattr(self, name) for name in ("model", "optimizer", "scheduler")}
+        parts |= {"averaged_model": self.averaged_model}
         return {name: part for name, part in parts.items() if part is not None}
 
-    def generators(self):
-        """Return the torch.Generators of loaders, samplers and datasets, by name.
-
-        Raises TypeError for a generator of another library, whose state would be lost.
-        """
-        found = {}
-        for place, part in loader_parts(self.loaders):
-            for name, value in getattr(part, "__dict__", {}).items():
-                if isinstance(value, torch.Generator):
-                    found[f"{place}.{name}"] = value
-                elif isinstance(value, random.Random) or (
-                    type(value).__module__.startswith("numpy.random")
-                ):
-                    raise TypeError(
-                        f"expected {place}.{name} as a torch.Generator, whose state a checkpoint "
-                        f"can hold, got {value!r}"
-                    )
-        return found
+    def other_parameters(self):
+        """Return the parameters that are optimized but not the model's, such as a loss's own."""
+        own = set(self.model.parameters())
+        groups = self.optimizer.param_groups
+        return [each for group in groups for each in group["params"] if each not in own]
 
     def collect(self):
-        """Return the state as plain values and tensors."""
-        parts = {name: part.state_dict() for name, part in self.parts().items()}
+        """Return the state as plain values and tensors.
+
+        Raises TypeError for loaders with a state that a checkpoint cannot hold.
+        """
+        self.loader_state.check()
+        parts = {}
+        for name, part in self.parts().items():
+            names = bare_names(part, averaged=name == "averaged_model")
+            parts[name] = {names.get(key, key): value for key, value in part.state_dict().items()}
         if "scheduler" in parts:
             parts["scheduler"] = without_functions(parts["scheduler"])
+        parts["other_parameters"] = [each.detach() for each in self.other_parameters()]
         return {
             "parts": parts,
-            "generators": {name: g.get_state() for name, g in self.generators().items()},
+            "loaders": self.loader_state.collect(),
             "python_random": random.getstate(),
+            "numpy_random": numpy_random(),
             "torch_random": torch.get_rng_state(),
             "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "history": asdict(self.history),
         }
 
     def restore(self, saved, settings, epochs, check):
-        """Load a saved state, then call `check`.
+        """Take over a saved state, then call `check`; return the settings that the run keeps.
 
+        Those are the saved ones if the schedule has moved: it no longer shows how it was made.
         Raises ValueError, with nothing changed, for a state of another run or if `check` does.
         """
         before = copy.deepcopy(plain(self.collect()))
-        problems = differences(before, saved, settings)
+        problems = differences(before, saved, settings, self.scheduler)
         done = len(saved["history"]["train_loss"])
         if epochs < done:
             problems.append(f"epochs is {epochs}, the checkpoint has done {done}")
@@ -102,84 +97,108 @@ class RunState:
         except Exception as error:  # whatever a part's load_state_dict raises
             self.load(before)
             raise ValueError(f"this checkpoint does not fit: {error}") from error
+        return saved["settings"] if has_moved(before["parts"].get("scheduler", {})) else settings
 
     def load(self, state):
         """Load what `collect` returned."""
         for name, part in self.parts().items():
-            part.load_state_dict(state["parts"][name])
-        for name, generator in self.generators().items():
-            generator.set_state(state["generators"][name])
+            wrapped = {
+                bare: key
+                for key, bare in bare_names(part, averaged=name == "averaged_model").items()
+            }
+            values = state["parts"][name].items()
+            part.load_state_dict({wrapped.get(key, key): value for key, value in values})
+        others = state["parts"]["other_parameters"]
+        for parameter, value in zip(self.other_parameters(), others, strict=True):
+            parameter.detach().copy_(value)
+        self.loader_state.load(state["loaders"])
         random.setstate(state["python_random"])
+        set_numpy_random(state["numpy_random"])
         torch.set_rng_state(state["torch_random"])
         if state["cuda_random"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["cuda_random"])
         vars(self.history).update(state["history"])
 
 
-def loader_parts(owner, place=""):
-    """Yield a loader, or a dict of loaders, and all samplers and datasets in it, with their names.
+def numpy_random():
+    """Return the state of NumPy's global generator as plain values."""
+    kind, key, *rest = np.random.get_state()
+    return [kind, key.tolist(), *rest]
 
-    Recurses into what BatchSampler, Subset, ConcatDataset and the like hold.
+
+def set_numpy_random(state):
+    """Set NumPy's global generator to a state of `numpy_random`."""
+    kind, key, *rest = state
+    np.random.set_state((kind, np.array(key, dtype=np.uint32), *rest))
+
+
+# --- Networks in wrappers ----------------------------------------------------------------------
+
+
+def inner_name(module):
+    """Return the name by which a wrapper of a network holds it, None for any other module."""
+    if "_orig_mod" in module._modules:  # torch.compile
+        return "_orig_mod"
+    wrappers = (DataParallel, DistributedDataParallel, AveragedModel)
+    return "module" if isinstance(module, wrappers) else None
+
+
+def unwrapped(model):
+    """Return the network inside torch.compile, (Distributed)DataParallel or AveragedModel."""
+    while name := inner_name(model):
+        model = model.get_submodule(name)
+    return model
+
+
+def bare_names(part, averaged):
+    """Return the keys of a state_dict without what wrappers of networks put in: {key: bare key}.
+
+    Wrappers of the whole network count, and those of its layers. With `averaged`, the outermost
+    AveragedModel is no wrapper: its `module.` and `n_averaged` stay.
     """
-    if isinstance(owner, (dict, list, tuple)):
-        inside = owner.items() if isinstance(owner, dict) else enumerate(owner)
-    else:
-        yield place, owner
-        names = ("loader", "sampler", "batch_sampler", "dataset", "datasets")
-        held = getattr(owner, "__dict__", {})
-        inside = [(f".{name}", held[name]) for name in names if name in held]
-    for name, part in inside:
-        yield from loader_parts(part, f"{place}{name}")
+    modules = part.named_modules(remove_duplicate=False) if isinstance(part, nn.Module) else ()
+    wrappers = {name: module for name, module in modules if inner_name(module)}
+    if averaged:
+        averages = (k for k, each in wrappers.items() if isinstance(each, AveragedModel))
+        wrappers.pop(next(averages, None), None)
+    prefixes = {name: f"{name}." if name else "" for name in wrappers}
+    names = {}
+    for key in part.state_dict():
+        names[key] = key
+        for name in reversed(wrappers):  # the innermost first
+            wrapped = f"{prefixes[name]}{inner_name(wrappers[name])}."
+            if names[key].startswith(wrapped):
+                names[key] = prefixes[name] + names[key].removeprefix(wrapped)
+    return names
 
 
-def without_functions(state):
-    """Return a scheduler's state_dict without the functions in it, which its constructor restores.
-
-    Includes the schedulers inside a SequentialLR or ChainedScheduler.
-    """
-    if isinstance(state, dict):
-        return {k: without_functions(v) for k, v in state.items() if not callable(v)}
-    return [without_functions(v) for v in state] if isinstance(state, list) else state
+# --- What must agree ---------------------------------------------------------------------------
 
 
-def differences(mine, saved, settings):
-    """Return the differences between a run and a saved one, as a list of sentences."""
+def differences(mine, saved, settings, scheduler):
+    """Return what tells a run from a saved one, a sentence each."""
+    if mine.keys() | {"settings"} != saved.keys():
+        return ["it was saved by another version of this code"]
     then = saved["settings"]
-    compared = [(name, settings.get(name), then.get(name)) for name in settings | then]
-    if has_moved(mine["parts"].get("scheduler", {})):  # the same objects, partly trained
+    moved = has_moved(mine["parts"].get("scheduler", {}))  # the same objects, partly trained
+    names = settings.keys() | then.keys()
+    compared = [(name, settings.get(name), then.get(name)) for name in names - {"schedule"}]
+    if moved:
         compared = [row for row in compared if GROUP not in row[0]]
-    compared += [
-        (name, sorted(mine[name]), sorted(saved[name])) for name in ("parts", "generators")
-    ]
-    schedules = [schedule_constants(s["parts"].get("scheduler", {})) for s in (mine, saved)]
-    compared += [
-        (f"the scheduler's {name}", *(schedule.get(name) for schedule in schedules))
-        for name in schedules[0] | schedules[1]
-    ]
-    return [
+    places = [(sorted(s["parts"]), sorted(s["loaders"]["generators"])) for s in (mine, saved)]
+    compared += zip(("parts", "generators"), *places, strict=True)
+    found = [
         f"{name} is {now!r}, the checkpoint's {then!r}"
         for name, now, then in compared
         if now != then
     ]
+    schedules = settings["schedule"], then.get("schedule", {})
+    return found + schedule_differences(*schedules, scheduler, moved)
 
 
-def has_moved(state):
-    """Return whether a scheduler, or one inside it, has stepped, from its state_dict."""
-    nested = state.get("_schedulers", [])
-    return state.get("last_epoch", 0) > 0 or any(has_moved(each) for each in nested)
-
-
-def schedule_constants(state, prefix=""):
-    """Return the constants in a scheduler's state_dict, by name, nested schedulers included."""
-    constants = {prefix + name: state[name] for name in SCHEDULE_CONSTANTS if name in state}
-    for k, nested in enumerate(state.get("_schedulers", [])):
-        constants |= schedule_constants(nested, f"{prefix}{k}.")
-    return constants
-
-
-def run_settings(state, loss_function, step=None):
-    """Return the settings that identify a run, as a dict of plain values."""
-    loader, model = state.loaders["train_loader"], state.parts()["model"]
+def run_settings(state, loss_function, step=None, steps=0):
+    """Return what tells one run from another, as plain values; the run takes `steps` of `step`."""
+    loader, model = state.loaders["train_loader"], unwrapped(state.model)
     dataset, sampler = getattr(loader, "dataset", None), getattr(loader, "sampler", None)
     settings = {
         "model": type(model).__name__,
@@ -201,10 +220,11 @@ def run_settings(state, loss_function, step=None):
         lr = float(group.get("initial_lr", group["lr"]))  # that before the schedule
         values = group | {"params": len(group["params"]), "lr": lr, "initial_lr": lr}
         settings |= {f"{name}{GROUP}{k}": str(value) for name, value in values.items()}
-    return {
+    settings = {
         name: re.sub(r" at 0x\w+", "", value) if isinstance(value, str) else value
         for name, value in settings.items()
     }
+    return settings | {"schedule": schedule_settings(state.scheduler, steps)}
 
 
 def plain(value, name="checkpoint"):
@@ -266,19 +286,21 @@ def load_checkpoint(path):
         raise ValueError(
             f"{path} is not a checkpoint: {type(error).__name__} reading it"
         ) from error
-    if not isinstance(state, dict) or state.keys() != KEYS:
+    if not isinstance(state, dict) or not state.keys() >= KEYS:
         raise ValueError(f"{path} is not a checkpoint of fit: expected the keys {sorted(KEYS)}")
     return state
 
 
 def evaluated_weights(state):
-    """Return the state_dict of the weights that `fit` evaluated: the EMA's if there was one."""
-    averaged_model = state["parts"].get("averaged_model")
-    if averaged_model is None:
-        return state["parts"]["model"]
-    weights = {name.removeprefix("module."): tensor for name, tensor in averaged_model.items()}
-    del weights["n_averaged"]
-    return weights
+    """Return the state_dict of the weights that `fit` evaluated: the EMA's if there was one.
+
+    It fits the network by itself, whatever wrapped it in training.
+    """
+    weights = state["parts"]["model"]
+    if "averaged_model" in state["parts"]:
+        averaged = state["parts"]["averaged_model"].items()
+        weights = {name.removeprefix("module."): tensor for name, tensor in averaged}
+    return {name: tensor for name, tensor in weights.items() if name != "n_averaged"}
 
 
 def write_atomically(path, content):

@@ -25,7 +25,6 @@ from checkpoints import (
     check_checkpoint,
     file_path,
     load_checkpoint,
-    loader_parts,
     run_settings,
     save_checkpoint,
 )
@@ -43,6 +42,7 @@ from checks import (
 )
 from data import hold_out, load_data, source_mark, source_of
 from history import History, epoch_line
+from loader_state import end_workers, loader_parts
 
 # --- Seed and device ---------------------------------------------------------------------------
 
@@ -289,16 +289,19 @@ def fit(
         check_step_is_given(scheduler, epochs, length_hint(train_loader))
     state = RunState(model, averaged_model, optimizer, scheduler, loaders, history)
 
+    steps_per_epoch = length_hint(train_loader) if step == "batch" else 1
+
     def check_rest():
-        steps_per_epoch = length_hint(train_loader) if step == "batch" else 1
         check_schedule(scheduler, (epochs - len(history)) * steps_per_epoch)
 
     if checkpoint is not None:
         checkpoint = file_path(checkpoint)
-        settings = run_settings(state, loss_function, step) | (settings or {})
+        steps = epochs * steps_per_epoch
+        settings = run_settings(state, loss_function, step, steps) | (settings or {})
         check_checkpoint(checkpoint, resume, state.collect() | {"settings": settings})
         if checkpoint.exists():
-            state.restore(load_checkpoint(checkpoint), settings, epochs, check_rest)
+            saved = load_checkpoint(checkpoint)
+            settings = state.restore(saved, settings, epochs, check_rest)
     elif resume:
         raise ValueError("expected a checkpoint file to resume from, got checkpoint=None")
     check_rest()
@@ -306,6 +309,7 @@ def fit(
 
     for epoch in range(len(history) + 1, epochs + 1):
         start, learning_rate = time.perf_counter(), float(optimizer.param_groups[0]["lr"])
+        end_workers(loaders)
         train = train_model(
             model,
             device,
