@@ -8,6 +8,7 @@ from operator import length_hint
 
 import torch
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, ReduceLROnPlateau
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -103,12 +104,27 @@ def check_run(epochs, loaders, history):
 
 
 def check_parts(model, optimizer, averaged_model, scheduler):
-    """Raise ValueError for an optimizer, EMA or scheduler that belongs to another run."""
+    """Raise ValueError for an optimizer, EMA or scheduler that belongs to another run.
+
+    An optimizer needs all parameters of the model that require gradients: one made before a layer
+    was replaced would never train the new one.
+    """
     check_optimizer(optimizer)
-    own = {id(parameter) for parameter in model.parameters()}
-    optimized = [id(p) for group in optimizer.param_groups for p in group["params"]]
-    if own.isdisjoint(optimized):
+    optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if not any(id(parameter) in optimized for parameter in model.parameters()):
         raise ValueError("optimizer: expected parameters of this model, got those of another")
+    missing = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and id(parameter) not in optimized
+    ]
+    if missing:
+        more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
+        raise ValueError(
+            "optimizer: expected all parameters of this model that require gradients, "
+            f"{', '.join(missing[:4])}{more} missing: make it after the last change to the model, "
+            "or freeze them with requires_grad_(False)"
+        )
     for part in nested_schedulers(scheduler):
         theirs = getattr(part, "optimizer", optimizer)
         if theirs.param_groups is not optimizer.param_groups:
@@ -134,6 +150,17 @@ def is_average_of(model, average):
         for side in zip(*weights, strict=True)
     )
     return torch.equal(mine, theirs) or F.cosine_similarity(mine, theirs, dim=0).item() > 0.1
+
+
+def lacks_statistics(averaged_model):
+    """Return whether an AveragedModel has BatchNorm layers whose statistics are not its own.
+
+    Without `use_buffers`, torch's default, they are those of the model as it was last.
+    """
+    return not getattr(averaged_model, "use_buffers", True) and any(
+        isinstance(module, _BatchNorm) and module.track_running_stats
+        for module in averaged_model.modules()
+    )
 
 
 def nested_schedulers(scheduler):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F
+from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
@@ -37,7 +38,8 @@ from checks import (
     check_parts,
     check_run,
     check_schedule,
-    check_step_is_given,
+    check_step_is_said,
+    lacks_statistics,
     scheduler_step,
 )
 from data import hold_out, load_data, source_mark, source_of
@@ -262,7 +264,8 @@ def fit(
     """Train for a number of epochs, evaluate after each, and return the History.
 
     `test_loader` or `val_loader` may be None. With `averaged_model`, an AveragedModel of `model`,
-    its weights are the ones evaluated.
+    its weights are the ones evaluated. One without `use_buffers` has no BatchNorm statistics of its
+    own: before each evaluation they are measured on the training images, by torch's `update_bn`.
 
     When a torch scheduler steps: ReduceLROnPlateau after every epoch, with the loss of
     `test_model_plateau` in mode "min", with the accuracy in mode "max", over `val_loader` if there
@@ -322,6 +325,8 @@ def fit(
             progress=progress,
             leave=False,
         )
+        if lacks_statistics(averaged_model):
+            update_bn(train_loader, averaged_model, device)
         evaluated, tested = {}, model if averaged_model is None else averaged_model
         for name, loader in (("test", test_loader), ("val", val_loader)):
             if loader is not None:

@@ -11,7 +11,7 @@ import torch
 from test_loops import Linear, sgd, tensors
 from torch.nn import functional as F
 from torch.optim import lr_scheduler as schedules
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from torch.utils.data import (
     BatchSampler,
     ConcatDataset,
@@ -28,7 +28,7 @@ from torchvision.transforms import v2
 import model as networks
 import utils
 from batched import DeviceLoader
-from checkpoints import load_checkpoint
+from checkpoints import evaluated_weights, load_checkpoint
 from data import find_mnist, load_mnist
 from history import History, epoch_line
 from recipes import normalised
@@ -152,10 +152,9 @@ def test_parts_that_do_belong_together_train():
         return F.cross_entropy(outputs * scale, labels)
 
     head = list(net.classifier.parameters())
+    net.features.requires_grad_(False)
     fit(net, torch.optim.SGD([*head, scale], 0.1), loss_function=loss_function)
     assert scale != 1
-    for parameter in net.features.parameters():
-        parameter.requires_grad = False
     optimizer = torch.optim.AdamW(head, 0.01)
     averaged_model = AveragedModel(net)  # SWA, which begins late
     fit(net, optimizer, epochs=3)
@@ -168,6 +167,63 @@ def test_parts_that_do_belong_together_train():
     history = fit(net, optimizer, averaged_model=averaged_model)  # a run that goes on
     assert averaged_model.n_averaged == 12
     assert history.test_loss[-1] == utils.test_model(averaged_model, "cpu", batches(32)).loss
+
+
+def a_new_head(net):
+    net.classifier[1] = torch.nn.Conv2d(12, 10, 1)
+
+
+def other_weights(net):
+    state = {name: value.clone() for name, value in net.classifier.state_dict().items()}
+    net.classifier.load_state_dict(state, assign=True)
+
+
+def weight_norm(net):
+    torch.nn.utils.parametrizations.weight_norm(net.classifier[1])
+
+
+@pytest.mark.parametrize("change", [a_new_head, other_weights, weight_norm])
+def test_an_optimizer_that_misses_parameters_is_refused_by_name(change):
+    net = networks.Net4()
+    optimizer = sgd(net)
+    change(net)
+    before, history = snapshot(net, optimizer), History()
+    with pytest.raises(ValueError, match=r"^optimizer: expected all parameters.* classifier\.1\."):
+        fit(net, optimizer, history=history)
+    assert snapshot(net, optimizer) == before
+    assert len(fit(net, sgd(net), epochs=1)) == 1
+    head = sgd(net.classifier)
+    with pytest.raises(ValueError, match=r"features\.0\.0\.weight.* and \d+ more missing"):
+        fit(net, head)
+    net.features.requires_grad_(False)
+    assert len(fit(net, head, epochs=1)) == 1
+
+
+def test_an_average_without_buffers_is_evaluated_with_its_own_statistics(tmp_path):
+    torch.manual_seed(0)
+    net, loader = networks.Net2(), batches(96)
+    averaged_model = AveragedModel(net)
+    history = fit(net, sgd(net, 0.1), averaged_model=averaged_model, checkpoint=tmp_path / "c.pt")
+    reference = copy.deepcopy(averaged_model.module)
+    reference.load_state_dict(net.state_dict() | dict(averaged_model.module.named_parameters()))
+    stale = utils.test_model(reference, "cpu", batches(32))
+    update_bn(loader, reference)
+    right = utils.test_model(reference, "cpu", batches(32))
+    assert history.test_loss[-1] == pytest.approx(right.loss)
+    assert history.test_loss[-1] != pytest.approx(stale.loss)
+    assert utils.test_model(averaged_model, "cpu", batches(32)) == pytest.approx(right)
+    again = networks.Net2()
+    again.load_state_dict(evaluated_weights(load_checkpoint(tmp_path / "c.pt")))
+    assert utils.test_model(again, "cpu", batches(32)) == pytest.approx(right)
+
+
+def test_statistics_need_images_that_can_be_read_twice():
+    net = networks.Net2()
+    averaged_model = AveragedModel(net)
+    with pytest.raises(ValueError, match=r"^train_loader: expected .*use_buffers=True"):
+        fit(net, sgd(net), 1, loader=iter(batches(96)), averaged_model=averaged_model)
+    net = Linear()
+    assert fit(net, sgd(net), 1, loader=iter(batches(96)), averaged_model=AveragedModel(net))
 
 
 def test_a_wrapped_model_belongs_to_its_parameters(tmp_path):

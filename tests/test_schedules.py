@@ -13,7 +13,7 @@ from torch.optim.swa_utils import SWALR
 import utils
 
 EPOCHS = 4
-LOADER = [tensors(8)] * 3
+LOADER = [tensors(4)] * 11
 
 
 def halved(epoch):
@@ -51,8 +51,8 @@ CONSTANTS = {  # what each is made with, and other values
         | {"cycle_momentum": False, "base_momentum": 0.7, "max_momentum": 0.8},
     ),
     schedules.OneCycleLR: (
-        {"max_lr": 0.2, "epochs": 20, "steps_per_epoch": 3},
-        {"max_lr": 0.3, "total_steps": 61, "epochs": 21, "steps_per_epoch": 4, "pct_start": 0.4}
+        {"max_lr": 0.2, "epochs": 20, "steps_per_epoch": 11},
+        {"max_lr": 0.3, "total_steps": 221, "epochs": 21, "steps_per_epoch": 12, "pct_start": 0.4}
         | {"anneal_strategy": "linear", "cycle_momentum": False, "base_momentum": 0.7}
         | {"max_momentum": 0.8, "div_factor": 20.0, "final_div_factor": 1e3, "three_phase": True},
     ),
@@ -219,7 +219,7 @@ def test_the_same_objects_go_on_and_new_ones_after_them(kind, tmp_path):
     optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
     parts = net, optimizer, make(optimizer)
     with pytest.raises(KeyboardInterrupt):
-        fit(None, tmp_path / "c.pt", EPOCHS, parts, stop_at=5)
+        fit(None, tmp_path / "c.pt", EPOCHS, parts, stop_at=15)
     with pytest.raises(KeyboardInterrupt):
         fit(None, tmp_path / "c.pt", EPOCHS, parts, stop_at=5)
     assert fit(make, tmp_path / "c.pt", EPOCHS) == fit(make, epochs=EPOCHS)
