@@ -1,12 +1,15 @@
-"""The output size and the receptive field after each layer of a convolutional network."""
+"""The layers of a convolutional network: output sizes, receptive fields, parameters."""
 
 import copy
+import math
 from collections import defaultdict
+from contextlib import nullcontext
 from functools import reduce
 from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -32,35 +35,116 @@ def trace(model, input_size=(1, 28, 28)):
     operator other than a convolution, pooling, padding or elementwise one; branches of different
     strides; a field that is not square.
     """
+    windows, rows = Windows(), []
+
+    def enter(name, layer):
+        windows.layer = f" in {name}: {layer}"
+
+    def leave(name, layer, output):
+        height, width, channels, field = windows.measure(output)
+        rows.append(LayerTrace(name, layer, (height, width, channels), field))
+        windows.layer = ""
+
+    run_layers(model, input_size, leave, enter, windows)
+    return rows
+
+
+def run_layers(model, input_size, leave, enter=None, windows=None):
+    """Run a copy of a model on the CPU, in eval mode, for two inputs of a size (C, H, W).
+
+    Before each call of a layer comes `enter(name, layer)`, after it `leave(name, layer, output)`,
+    with the layer of the model itself. A layer is a module without children; parametrizations, such
+    as weight_norm, are part of theirs. `windows` follow the inputs.
+    """
     with (
         torch.random.fork_rng(devices=[]),
         torch.device("cpu"),
         torch.inference_mode(False),
         torch.no_grad(),
     ):
-        traced = copy.deepcopy(model).to_empty(device="cpu").float().eval()
-        names, rows = defaultdict(list), []
+        traced = copied(model).to_empty(device="cpu").float().eval()
+        names = defaultdict(list)
         for name, module in traced.named_modules(remove_duplicate=False):
-            if not list(module.children()):
+            inner = {child for child, _ in module.named_children()}
+            if inner <= {"parametrizations"} and "parametrizations" not in name.split("."):
                 names[module].append(name)
 
-        def enter(module, inputs):
-            windows.layer = f" in {names[module][0]}: {module}"
+        def before(module, inputs):
+            name = names[module][0]
+            enter(name, model.get_submodule(name))
 
-        def leave(module, inputs, output):
-            height, width, channels, field = windows.measure(output)
+        def after(module, inputs, output):
             name = names[module].pop(0) if len(names[module]) > 1 else names[module][0]
-            size = (height, width, channels)
-            rows.append(LayerTrace(name, model.get_submodule(name), size, field))
-            windows.layer = ""
+            leave(name, model.get_submodule(name), output)
 
         for module in names:
-            module.register_forward_pre_hook(enter)
-            module.register_forward_hook(leave)
+            if enter is not None:
+                module.register_forward_pre_hook(before)
+            module.register_forward_hook(after)
         images = torch.zeros(2, *input_size, dtype=torch.float32)
-        with Windows(images) as windows:
+        with windows.following(images) if windows is not None else nullcontext():
             traced(images)
-        return rows
+
+
+def copied(model):
+    """Return a deep copy of a model.
+
+    Pruning and weight_norm leave computed tensors in it, which copy.deepcopy refuses.
+    """
+    tensors = [
+        value
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, torch.Tensor)
+    ]
+    return copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in tensors})
+
+
+def is_ordinary(model, input_size=(1, 28, 28)):
+    """Return whether each parameter is the weight or bias of one layer that is called once.
+
+    And whether no module has two names. Pruned, parametrized and shared layers are not ordinary.
+    """
+    used = []
+
+    def leave(name, layer, output):
+        parameters = (layer._parameters.get(kind) for kind in ("weight", "bias"))
+        used.extend(id(parameter) for parameter in parameters if parameter is not None)
+
+    run_layers(model, input_size, leave)
+    modules = [module for _, module in model.named_modules(remove_duplicate=False)]
+    own = sorted(map(id, model.parameters()))
+    return len(modules) == len(set(modules)) and sorted(used) == own
+
+
+def summary_table(model, input_size=(1, 28, 28)):
+    """Return torchsummary's table of a model, with a row for each call of a layer.
+
+    The parameters of a layer that is called again, or shares them, are counted once.
+    """
+    counted, rows, shapes = set(), [], []
+
+    def leave(name, layer, output):
+        new = set(layer.parameters()) - counted
+        counted.update(new)
+        shapes.append([-1, *tree_leaves(output)[0].shape[1:]])
+        title = f"{type_before_parametrizations(layer).__name__}-{len(shapes)}"
+        rows.append(f"{title:>20}  {shapes[-1]!s:>25} {sum(p.numel() for p in new):>15,}")
+
+    run_layers(model, input_size, leave)
+    total = sum(parameter.numel() for parameter in model.parameters())
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    outputs = sum(-math.prod(shape) for shape in shapes)
+    sizes = [4 * number / 2**20 for number in (math.prod(input_size), 2 * outputs, total)]
+    thin, thick = 64 * "-", 64 * "="
+    lines = [thin, f"{'Layer (type)':>20}  {'Output Shape':>25} {'Param #':>15}", thick]
+    lines += [*rows, thick, f"Total params: {total:,}", f"Trainable params: {trainable:,}"]
+    lines += [f"Non-trainable params: {total - trainable:,}", thin]
+    lines += [f"Input size (MB): {sizes[0]:.2f}"]
+    lines += [f"Forward/backward pass size (MB): {sizes[1]:.2f}"]
+    lines += [f"Params size (MB): {sizes[2]:.2f}"]
+    lines += [f"Estimated Total Size (MB): {sum(sizes):.2f}", thin]
+    return "\n".join(lines)
 
 
 class Window(NamedTuple):
@@ -98,11 +182,16 @@ class Windows(TorchDispatchMode):
     The output of an unknown operator, and everything computed from it, has none.
     """
 
-    def __init__(self, images):
+    def __init__(self):
         super().__init__()
-        self.of = {images: (Window(), Window())}  # windows along height and width, or None
+        self.of = {}  # windows along height and width by tensor, None where they are not known
         self.layer, self.unknown = "", ""  # the layer that runs, the first unknown operator
         self.lost = False  # whether an unknown value may have got into any tensor
+
+    def following(self, images):
+        """Follow images, and return this."""
+        self.of[images] = Window(), Window()
+        return self
 
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
         output = operator(*args, **(kwargs or {}))

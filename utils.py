@@ -5,7 +5,6 @@ Losses are means over images, accuracies are percentages. Where the images come 
 how batches are made on the device in batched.py, what a checkpoint holds in checkpoints.py.
 """
 
-import copy
 import math
 import random
 import sys
@@ -44,6 +43,7 @@ from checks import (
 )
 from data import hold_out, load_data, source_mark, source_of
 from history import History, epoch_line
+from layers import copied, is_ordinary, summary_table
 from loader_state import end_workers, loader_parts
 
 # --- Seed and device ---------------------------------------------------------------------------
@@ -451,25 +451,13 @@ def data_statistics(train, train_loader):
 def modelsummary(model):
     """Print torchsummary's table of a model for a (1, 28, 28) input.
 
-    Works on a float32 copy on the CPU, because torchsummary runs it in training mode. A layer that
-    is used several times gets a row for each use, its parameters counted in the first.
+    Where torchsummary would count wrongly, because a layer or a parameter is shared, pruned or
+    parametrized, the table is made from the calls of layers: each parameter counts once.
     """
     import torchsummary  # here, because nothing else needs it
 
-    model, used = copy.deepcopy(model).cpu().float(), {}
-
-    def before(layer, inputs):
-        for name, parameter in used.get(layer, {}).items():
-            layer.register_parameter(name, parameter)
-
-    def after(layer, inputs, output):  # before torchsummary's own hook, which counts parameters
-        for name in used.get(layer, {}):
-            delattr(layer, name)
-        used.setdefault(layer, dict(layer.named_parameters(recurse=False)))
-
-    for layer in model.modules():
-        layer.register_forward_pre_hook(before)
-        layer.register_forward_hook(after)
-    model.apply = lambda function: [function(layer) for layer in model.modules()]  # once for each
+    if not is_ordinary(model):
+        print(summary_table(model))
+        return
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torchsummary.summary(model, (1, 28, 28), device="cpu")
+        torchsummary.summary(copied(model).cpu().float(), (1, 28, 28), device="cpu")

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations, prune
 
 import model as networks
 import recipes
 import utils
-from layers import trace
+from layers import is_ordinary, summary_table, trace
 
 NETS = list(networks.NETS.values())
 
@@ -299,6 +300,105 @@ def test_looking_leaves_model_and_random_numbers_alone(capsys):
     printed = capsys.readouterr().out
     assert "Total params: 7,216" in printed
     assert "[-1, 12, 10, 10]" in printed
+
+
+def pruned(net):
+    prune.l1_unstructured(net.features[0][0], "weight", 0.3)
+    prune.random_unstructured(net.features[0][0], "bias", 0.5)
+
+
+def pruned_and_evaluated(net):
+    pruned(net)
+    utils.predict(net, "cpu", [(torch.rand(2, 1, 28, 28), torch.tensor([1, 2]))])
+
+
+def pruned_in_inference_mode(net):
+    pruned(net)
+    with torch.inference_mode():
+        net(torch.rand(2, 1, 28, 28))
+
+
+def pruned_after_a_step(net):
+    pruned(net)
+    net(torch.rand(2, 1, 28, 28)).sum().backward()
+
+
+def pruned_for_good(net):
+    pruned(net)
+    for name in ("weight", "bias"):
+        prune.remove(net.features[0][0], name)
+
+
+CHANGED = {  # and how many parameters more there are
+    pruned: 0,
+    pruned_and_evaluated: 0,
+    pruned_in_inference_mode: 0,
+    pruned_after_a_step: 0,
+    pruned_for_good: 0,
+    lambda net: parametrizations.weight_norm(net.features[0][0]): 8,
+    lambda net: parametrizations.spectral_norm(net.features[0][0]): 0,
+    lambda net: parametrizations.orthogonal(net.classifier[1]): 0,
+    lambda net: nn.utils.weight_norm(net.features[0][0]): 8,
+    lambda net: nn.utils.spectral_norm(net.features[0][0]): 0,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("change", CHANGED)
+def test_pruned_and_parametrized_layers(change, capsys):
+    plain, net = networks.Net4(), networks.Net4()
+    change(net)
+    rows = trace(net)
+    assert [(row.name, *row[2:]) for row in rows] == [(row.name, *row[2:]) for row in trace(plain)]
+    assert all(row.layer is net.get_submodule(row.name) for row in rows)
+    total = 7_216 + CHANGED[change]
+    assert total == sum(parameter.numel() for parameter in net.parameters())
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    for model, expected in ((plain, 7_216), (net, total)):
+        utils.modelsummary(model)
+        printed = capsys.readouterr().out
+        assert f"Total params: {expected:,}\nTrainable params: {expected:,}\n" in printed
+        assert printed.count("Conv2d-") == 9
+        assert printed.count("\n") == len(rows) + 13
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    net(torch.rand(2, 1, 28, 28)).sum().backward()  # still trains
+
+
+class Tied(nn.Module):
+    """Two layers with one weight, a layer used twice, a parameter by itself, a layer unused."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3, bias=False)
+        self.second.weight = self.first.weight
+        relu = nn.ReLU()
+        self.layers = nn.Sequential(relu, nn.Conv2d(1, 1, 1), relu)
+        self.scale = nn.Parameter(torch.ones(3), requires_grad=False)
+        self.unused = nn.Linear(4, 5)
+
+    def forward(self, images):
+        return self.layers(self.second(self.first(images))) * self.scale.sum()
+
+
+def test_each_parameter_counts_once(capsys):
+    utils.modelsummary(Tied())
+    printed = capsys.readouterr().out
+    assert "Total params: 40\nTrainable params: 37\nNon-trainable params: 3\n" in printed
+    rows = [line.split() for line in printed.splitlines()[3:8]]
+    assert [(row[0], row[-1]) for row in rows] == [
+        *(("Conv2d-1", "10"), ("Conv2d-2", "0"), ("ReLU-3", "0"), ("Conv2d-4", "2")),
+        ("ReLU-5", "0"),
+    ]
+
+
+@pytest.mark.parametrize("net_class", networks.NETS.values())
+def test_both_tables_are_the_same_where_torchsummary_counts_right(net_class, capsys):
+    net = net_class()
+    if is_ordinary(net):
+        utils.modelsummary(net)
+        assert capsys.readouterr().out.rstrip("\n") == summary_table(net)
+    else:
+        assert net_class is networks.Net6
 
 
 def test_a_layer_that_draws_leaves_the_random_numbers_alone():
