@@ -1,7 +1,12 @@
-"""The options of the command lines: how they are described, and refused."""
+"""The command lines: how their options are described and refused, and how they end."""
 
 import argparse
+import contextlib
+import errno
 import inspect
+import os
+import sys
+import warnings
 from pathlib import Path
 
 from model import NETS
@@ -81,3 +86,50 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def run_main(main):
+    """Run a command line's `main` and end the process with the exit code that it returns.
+
+    Where nobody reads the output any more (`| head -1`) it ends quietly, with 141 as other tools
+    do; where the output can't be written, with one line and 2; after Ctrl-C with 130. Until then
+    each warning is one line.
+    """
+    name = Path(sys.argv[0]).name
+    before, warnings.formatwarning = warnings.formatwarning, one_line
+    code = 0
+    try:
+        try:
+            code = main()
+        except SystemExit as ending:  # --help, and errors
+            code = ending.code
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = 130
+    except OSError as error:
+        is_closed = error.errno == (errno.EINVAL if os.name == "nt" else errno.EPIPE)
+        if not (is_closed or code):  # or else `main` has said it
+            with contextlib.suppress(OSError):
+                print(f"{name}: error: {error}", file=sys.stderr)
+        code = code or (141 if is_closed else 2)
+    finally:
+        warnings.formatwarning = before
+        for stream in (sys.stdout, sys.stderr):
+            discard_what_is_left(stream)
+    sys.exit(code)
+
+
+def one_line(message, *_):
+    """Return a warning as `warnings.formatwarning` does, without its place in the code."""
+    return f"{Path(sys.argv[0]).name}: warning: {message}\n"
+
+
+def discard_what_is_left(stream):
+    """Flush a stream; drop what can't be written, so that Python does not try again at its end."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

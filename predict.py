@@ -6,7 +6,9 @@ saw.
 """
 
 import contextlib
+import glob
 import json
+import os
 import pickle
 import sys
 import textwrap
@@ -23,6 +25,7 @@ from torch import nn
 
 import hubconf
 import options
+from checkpoints import evaluated_weights, load_checkpoint
 from mnist_format import MEAN, STD
 from model import NETS
 from photo import find
@@ -107,33 +110,68 @@ def read_file(net, path, split=False):
 def network(run=None):
     """Return the pretrained net5_hands, or the network of a run of train.py, in eval mode.
 
-    `run` is the run's folder or its weights.pt; the settings.json next to it names the network,
-    which has 10 outputs, or 11 with no digit as the last. Raises OSError for a missing file,
-    ValueError for one that does not fit.
+    `run` is the run's folder, its weights.pt or its checkpoint.pt. It has 10 outputs, or 11 with no
+    digit as the last. Raises OSError where a file is missing, ValueError where one does not fit.
     """
     with torch.device("cpu"):
         if run is None:
             return hubconf.net5_hands(pretrained=True)
-        weights = run / "weights.pt" if run.is_dir() else run
-        settings = weights.with_name("settings.json")
+        weights, about, state = saved_run(run)
         try:
-            about = json.loads(settings.read_text())
             make = NETS[about["net"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"expected the settings of a run in {settings}") from error
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"expected the settings of a run beside {weights}") from error
         classes = about.get("classes", DIGITS)
         if classes[:10] != DIGITS or len(classes) > 11:
             names = ", ".join(map(str, classes))
-            raise ValueError(f"expected a run on the digits 0 to 9 in {settings}, got {names}")
+            raise ValueError(f"expected a run on the digits 0 to 9 in {weights}, got {names}")
         try:
             net = make(classes=len(classes))
-            net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, AttributeError) as error:
+            net.load_state_dict(state)
+        except (RuntimeError, TypeError, AttributeError) as error:
             name = make.__name__
             raise ValueError(f"expected the weights of a {name} in {weights}") from error
         if "mean" in about and (about["mean"], about["std"]) != (MEAN[0], STD[0]):
             net = nn.Sequential(Renormalize(about["mean"], about["std"]), net)
         return net.eval()
+
+
+def saved_run(run):
+    """Return the file that holds a run's weights, the run's settings and its weights.
+
+    A run that goes on, or was cut off, has left them in its checkpoint.pt: stderr is told so.
+    """
+    weights = run / "weights.pt" if run.is_dir() else run
+    checkpoint = weights.with_name("checkpoint.pt")
+    is_newer = checkpoint.exists() and (
+        not weights.exists() or checkpoint.stat().st_mtime > weights.stat().st_mtime
+    )
+    if weights == checkpoint or (is_newer and (run.is_dir() or not weights.exists())):
+        state = load_checkpoint(checkpoint)
+        epochs = len(state["history"]["train_loss"])
+        say(f"predict.py: {checkpoint}: the weights after epoch {epochs}", sys.stderr)
+        return checkpoint, state["settings"], evaluated_weights(state)
+    settings = weights.with_name("settings.json")
+    if not weights.exists() and settings.exists():
+        raise ValueError(f"{weights.parent} holds no weights: no epoch is complete yet")
+    try:
+        about = json.loads(settings.read_text())
+        return weights, about, torch.load(weights, map_location="cpu", weights_only=True)
+    except (ValueError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        wrong = settings if isinstance(error, json.JSONDecodeError) else weights
+        raise ValueError(f"expected the settings and weights of a run in {wrong}") from error
+
+
+def expanded(path):
+    """Return the files that a name with wildcards matches, sorted; [path] where there are none.
+
+    Windows' shells leave this to the program. A file or folder that has such a name comes first.
+    """
+    if os.path.exists(path) or not glob.has_magic(str(path)):
+        return [path]
+    folder = next((parent for parent in path.parents if os.path.isdir(parent)), Path())
+    names = glob.glob(str(path.relative_to(folder)), root_dir=folder)
+    return [folder / name for name in sorted(names)] or [path]
 
 
 def printable(text, encoding="utf-8"):
@@ -225,7 +263,7 @@ def parse_arguments(arguments=None):
     parser.add_argument("files", nargs="+", type=options.path, metavar="FILE", help="an image")
     parser.option("--split", "read several digits of a picture, left to right", action="store_true")
     parser.option("--picture", "show in this file what was found and seen", type=options.path)
-    about = "folder of a run of train.py, or its weights.pt (default: the pretrained net5_hands)"
+    about = "folder of a run of train.py, or a file in it (default: the pretrained Net5)"
     parser.option("--weights", about, type=options.path, metavar="RUN")
     return parser.parse_args(arguments)
 
@@ -233,6 +271,7 @@ def parse_arguments(arguments=None):
 def main(arguments=None):
     """Run the command line; return its exit code: 0, or 2 if a file could not be read."""
     chosen = parse_arguments(arguments)
+    chosen.files = [path for name in chosen.files for path in expanded(name)]
     with contextlib.suppress(ImportError):
         import pillow_heif
 
@@ -267,4 +306,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    options.run_main(main)

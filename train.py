@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import sys
-import warnings
 from pathlib import Path
 
 import torch
@@ -22,7 +21,7 @@ from experiments import prepare
 from hardware import environment
 from history import History
 from model import NETS
-from options import OneLineParser, path
+from options import OneLineParser, path, run_main
 from recipes import RECIPES
 
 
@@ -127,6 +126,8 @@ def train(options):
     folder = run_folder(options, data.suffix)
     settings = {name: getattr(options, name) for name in ("net", "recipe", "seed", "val_size")}
     settings |= {"batch_size": experiment.train_loader.batch_size, "source": images.source}
+    classes = [*images.classes, *getattr(experiment.train_loader, "extra_classes", ())]
+    settings |= {"classes": classes, "mean": images.mean, "std": images.std}
     if not options.resume:
         utils.modelsummary(experiment.net)
     print(
@@ -154,8 +155,6 @@ def train(options):
     finally:
         if len(experiment.history) and checkpoint.exists():
             about = settings | {"epochs": experiment.epochs} | environment(device)
-            extra = getattr(experiment.train_loader, "extra_classes", ())
-            about |= {"classes": [*images.classes, *extra], "mean": images.mean, "std": images.std}
             save_results(folder, experiment.net, about)
         elif not checkpoint.exists():  # nothing was kept: leave nothing behind
             (folder / "settings.json").unlink(missing_ok=True)
@@ -179,6 +178,8 @@ def main(arguments=None):
     except FloatingPointError as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # of whoever reads the output
+        raise
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         return 2
@@ -194,5 +195,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    warnings.formatwarning = lambda message, *_: f"train.py: warning: {message}\n"
-    sys.exit(main())
+    run_main(main)

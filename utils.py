@@ -10,6 +10,7 @@ import random
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from operator import length_hint
 from typing import NamedTuple
 
@@ -287,9 +288,14 @@ def fit(
     loaders = {"train_loader": train_loader, "test_loader": test_loader, "val_loader": val_loader}
     epochs = check_run(epochs, loaders, history)
     check_parts(model, optimizer, averaged_model, scheduler)
-    given, step = step, scheduler_step(scheduler, step)
-    if step == "epoch" and given is None:
-        check_step_is_given(scheduler, epochs, length_hint(train_loader))
+    if lacks_statistics(averaged_model) and isinstance(train_loader, Iterator):
+        raise ValueError(
+            "train_loader: expected one that can be read twice, for the BatchNorm statistics of "
+            "averaged_model, got an iterator; AveragedModel(..., use_buffers=True) needs no second"
+        )
+    said, step = step, scheduler_step(scheduler, step)
+    if step == "epoch" and said is None:
+        check_step_is_said(scheduler, epochs, length_hint(train_loader))
     state = RunState(model, averaged_model, optimizer, scheduler, loaders, history)
 
     steps_per_epoch = length_hint(train_loader) if step == "batch" else 1

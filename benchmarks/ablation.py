@@ -26,7 +26,7 @@ from checks import check_integer
 from data import find_mnist
 from history import TARGET
 from model import Net4, Net5
-from options import OneLineParser
+from options import OneLineParser, run_main
 from recipes import Recipe, moving_average, normalised, on_plateau, one_cycle
 from report import markdown_table
 
@@ -309,4 +309,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

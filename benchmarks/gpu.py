@@ -30,7 +30,7 @@ import utils
 from checkpoints import write_atomically
 from data import find_mnist
 from hardware import environment
-from options import OneLineParser, path
+from options import OneLineParser, path, run_main
 
 MEMORY = 2**31  # bytes of GPU memory for one run, its CUDA context included
 NOTEBOOKS = {
@@ -168,4 +168,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

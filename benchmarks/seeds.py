@@ -41,7 +41,7 @@ from experiments import prepare  # noqa: E402
 from hardware import environment  # noqa: E402
 from history import TARGET, History  # noqa: E402
 from model import NETS  # noqa: E402
-from options import OneLineParser  # noqa: E402
+from options import OneLineParser, run_main  # noqa: E402
 from recipes import RECIPES  # noqa: E402
 from report import markdown_table  # noqa: E402
 
@@ -382,4 +382,4 @@ def write(name, table, text):
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -26,7 +26,7 @@ from checkpoints import evaluated_weights, load_checkpoint, write_atomically
 from hardware import environment
 from mnist_format import MEAN, STD
 from model import NETS
-from options import OneLineParser
+from options import OneLineParser, run_main
 from photo.training import held_out
 from recipes import RECIPES
 
@@ -111,4 +111,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -33,7 +33,7 @@ from checks import check_integer  # noqa: E402
 from data import find_mnist, load_mnist  # noqa: E402
 from hardware import environment  # noqa: E402
 from model import Net4, Net5  # noqa: E402
-from options import OneLineParser  # noqa: E402
+from options import OneLineParser, run_main  # noqa: E402
 from recipes import plateau  # noqa: E402
 from report import markdown_table  # noqa: E402
 
@@ -305,4 +305,4 @@ def table(report):
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -29,7 +29,7 @@ from experiments import prepare
 from hardware import environment
 from history import TARGET
 from model import Net4, Net5
-from options import OneLineParser
+from options import OneLineParser, run_main
 from recipes import RECIPES, plateau
 from report import markdown_table
 
@@ -196,4 +196,4 @@ def sentence(report):
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)
