@@ -263,7 +263,7 @@ def parse_arguments(arguments=None):
     parser.add_argument("files", nargs="+", type=options.path, metavar="FILE", help="an image")
     parser.option("--split", "read several digits of a picture, left to right", action="store_true")
     parser.option("--picture", "show in this file what was found and seen", type=options.path)
-    about = "folder of a run of train.py, or a file in it (default: the pretrained Net5)"
+    about = "folder of a run of train.py, or a file in it (default: the pretrained net5_hands)"
     parser.option("--weights", about, type=options.path, metavar="RUN")
     return parser.parse_args(arguments)
 

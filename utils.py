@@ -38,7 +38,7 @@ from checks import (
     check_parts,
     check_run,
     check_schedule,
-    check_step_is_said,
+    check_step_is_given,
     lacks_statistics,
     scheduler_step,
 )
@@ -293,9 +293,9 @@ def fit(
             "train_loader: expected one that can be read twice, for the BatchNorm statistics of "
             "averaged_model, got an iterator; AveragedModel(..., use_buffers=True) needs no second"
         )
-    said, step = step, scheduler_step(scheduler, step)
-    if step == "epoch" and said is None:
-        check_step_is_said(scheduler, epochs, length_hint(train_loader))
+    given, step = step, scheduler_step(scheduler, step)
+    if step == "epoch" and given is None:
+        check_step_is_given(scheduler, epochs, length_hint(train_loader))
     state = RunState(model, averaged_model, optimizer, scheduler, loaders, history)
 
     steps_per_epoch = length_hint(train_loader) if step == "batch" else 1

@@ -30,19 +30,12 @@ from pictures import glyphs_of
 from PIL import Image
 from seeds import HERE, write
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
-from no_digit_kinds import NOTHING  # noqa: E402
-from photo_kinds import REPORT, TUNE, twelve_megapixels  # noqa: E402
-from pictures import glyphs_of  # noqa: E402
-
-import predict  # noqa: E402
-import utils  # noqa: E402
-from checkpoints import write_atomically  # noqa: E402
-from checks import check_integer  # noqa: E402
-from options import OneLineParser, path, run_main  # noqa: E402
-from recipes import normalised  # noqa: E402
+import predict
+import utils
+from checks import check_integer
+from options import OneLineParser, path, run_main
+from recipes import normalised
+from report import markdown_table
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 SEVERAL = "several"
