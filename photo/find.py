@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from mnist_format import to_mnist_format
 from photo.shades import LARGE, SMALL, enlarged, resized, shades_of, without_noise
-from photo.views import views_of
+from photo.views import size_of, views_of
 
 COARSE = 400  # pixels, of the longer side: digits are looked for here first,
 CLEAR = 40  # and in all pixels if the best one found is smaller than this
@@ -265,12 +265,19 @@ def votes_of(views, judge, most=PARTS):
     return votes
 
 
-def in_full(votes, views, judge, most):
-    """Return the best view's Spots that are digits of about one size, `most` parts proposed."""
+def in_full(votes, size, views, judge, most):
+    """Return the Spots of one view that are digits of about one size, `most` parts proposed.
+
+    Of the views with half of the largest weight of votes, it is that with most parts of the size.
+    """
+
+    def count(view):
+        return sum(0.5 < size_of(place) / size < 2 for place in view.places)
+
     weights = np.bincount([v.candidate.view for v in votes], [v.weight for v in votes])
-    best = int(weights.argmax())
-    view = next(itertools.islice(views, best, None))
-    spots = [Spot(vote) for vote in votes_of([(best, view)], judge, most)]
+    views = itertools.islice(views, len(weights))
+    likely = (each for each in enumerate(views) if weights[each[0]] >= weights.max() / 2)
+    spots = map(Spot, votes_of([max(likely, key=lambda each: count(each[1]))], judge, most))
     spots = [spot for spot in spots if spot.probabilities()[:10].max() > READ]
     usual = np.median([spot.size for spot in spots]) if spots else 0
     return [spot for spot in spots if 0.5 < spot.size / usual < 2]
@@ -325,11 +332,13 @@ def find_digits(image, judge, split=False):
         spots = pooled(votes)
         if spots and spots[0].size > CLEAR:
             break
-    if not spots or spots[0].weight < FAINT or spots[0].probabilities()[:10].max() < READ:
+    faint = 0 if split else FAINT  # a page of small digits has few votes for each
+    if not spots or spots[0].weight < faint or spots[0].probabilities()[:10].max() < READ:
         raise ValueError("expected a digit, got nothing that looks like one")
     spots = separate(spots)
     if (split and len(spots) > 1) or spots[0].size < 0.1 * max(looked_at.shape):
-        several = in_full(votes, views_of(looked_at, noise), judge, most=5000 if split else 50)
+        most = 5000 if split else 300
+        several = in_full(votes, spots[0].size, views_of(looked_at, noise), judge, most)
         spots = several if len(several) > len(spots) else spots
     height, width = (pixels - 2 * margin for pixels in looked_at.shape[:2])
     found = []
