@@ -18,9 +18,9 @@ function nameOf(digit) {
   return digit === NO_DIGIT ? "no digit" : String(digit);
 }
 
-function buildBars(container) {
+function buildBars(container, outputs) {
   container.replaceChildren(
-    ...Array.from({ length: NO_DIGIT + 1 }, (_, digit) =>
+    ...Array.from({ length: outputs }, (_, digit) =>
       element(
         "li",
         { title: nameOf(digit) },
@@ -33,16 +33,15 @@ function buildBars(container) {
 }
 
 // `whole` holds the probabilities with every channel on, where some are off.
-function paintBars(container, outputs, shares, whole) {
+function paintBars(container, shares, whole) {
   const first = shares && ranked(shares)[0];
   [...container.children].forEach((row, digit) => {
     const [bar, mark] = row.querySelector(".bar").children;
-    row.hidden = digit >= outputs;
     row.classList.toggle("first", digit === first);
-    bar.style.width = shares ? `${100 * (shares[digit] ?? 0)}%` : "0";
+    bar.style.width = shares ? `${100 * shares[digit]}%` : "0";
     mark.hidden = !whole;
     if (whole) mark.style.left = `${100 * whole[digit]}%`;
-    row.lastChild.textContent = shares && !row.hidden ? percent(shares[digit]) : "";
+    row.lastChild.textContent = shares ? percent(shares[digit]) : "";
   });
 }
 

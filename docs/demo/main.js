@@ -104,7 +104,7 @@ function paintAll() {
 
 function paintAnswer() {
   const { shares, whole, several } = current ?? {};
-  paintBars(byId("bars"), network().layers.at(-1).channels, shares, whole);
+  paintBars(byId("bars"), shares, whole);
   const label = drawing.example === null ? null : examples[drawing.example].label;
   const [first, confidence, second] = shares ? verdict(shares, several) : ["", "", ""];
   byId("first").textContent = first;
@@ -268,6 +268,7 @@ function paintTheme(dark) {
 function showNetwork() {
   closeInside();
   current = pointed = null; // until the next frame: they are the other network's
+  buildBars(byId("bars"), network().layers.at(-1).channels);
   maps = buildColumns(network(), byId("network"));
   ranges[drawing.choices.net] ??= rangesOf(network(), examples.map(({ pixels }) => pixels));
   const count = network().parameters.toLocaleString("en");
@@ -306,7 +307,6 @@ function firstHash() {
 }
 
 function build() {
-  buildBars(byId("bars"));
   networks.forEach(({ name, layers }, number) => {
     const input = element("input", { type: "radio", name: "net", value: number });
     const knowsMore = layers.at(-1).channels > NO_DIGIT;
