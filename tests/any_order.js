@@ -28,6 +28,8 @@ async ([seed, count]) => {
             new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true, ...more }),
         );
     const next = () => new Promise((done) => setTimeout(done, 0));
+    const event = (target, name) =>
+        new Promise((done) => target.addEventListener(name, done, { once: true }));
     const points = () => drawing.strokes.flat().length;
     const arrows = Object.keys(ARROWS);
     let depth = 0;
@@ -90,8 +92,9 @@ async ([seed, count]) => {
         slide() { byId("slide").click(); return false; },
         channelOn() { byId("channel-on").click(); return false; },
         async close() {
+            const closed = event(byId("inside"), "close");
             byId("inside").querySelector("form button").click();
-            await next(); // the event
+            await closed;
             return false;
         },
         backdrop() { byId("inside").click(); return false; },
@@ -109,16 +112,18 @@ async ([seed, count]) => {
             const linked = { example, strokes, choices, off: new Set() };
             const hash = pick(["", "example=", hashOf(linked)]);
             if (location.hash.slice(1) === hash) return false;
+            const opened = event(window, "hashchange");
             location.hash = hash;
             depth++;
-            await next();
+            await opened;
             return null;
         },
         async back() {
             if (!depth) return false;
             depth--;
+            const gone = event(window, "popstate");
             history.back();
-            await new Promise((done) => addEventListener("popstate", done, { once: true }));
+            await gone;
             await next();
             return true;
         },
