@@ -265,7 +265,7 @@ def parse_arguments(arguments=None):
     parser.option("--picture", "show in this file what was found and seen", type=options.path)
     about = "folder of a run of train.py, or a file in it (default: the pretrained net5_hands)"
     parser.option("--weights", about, type=options.path, metavar="RUN")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)
 
 
 def main(arguments=None):
