@@ -122,6 +122,8 @@ def candidates_of(view, number, most, known):
         own = member[view.numbers[place]]
         member[numbers] = False
         contrast = view.contrast[place]
+        if not holes_are_paper(own, view.signal[place]):
+            continue
         ink = contrast[own].sum()
         same = (*box.tolist(), np.count_nonzero(own), view.sign)
         if same not in known:
@@ -134,6 +136,19 @@ def candidates_of(view, number, most, known):
             share = ink / view.ink[place].sum()
             found.append(Candidate(number, group, box, ink, share, strength, known[same]))
     return found
+
+
+def holes_are_paper(own, signal):
+    """Return whether the holes of the pixels `own` look like the surroundings, and not like ink.
+
+    They look like ink where the paper was estimated within a wide stroke or a dot.
+    """
+    filled = ndimage.binary_fill_holes(own)
+    holes = filled & ~own
+    if not holes.any() or filled.all():
+        return True
+    inside, ink, paper = (np.median(signal[mask]) for mask in (holes, own, ~filled))
+    return abs(inside - paper) <= abs(inside - ink)
 
 
 def ink_of(contrast, own):
@@ -183,9 +198,11 @@ def settled(candidates, likely):
             axis=1
         )
         large = (places[:, 2:] - places[:, :2]).max(axis=1) > 0.3 * max(bottom - top, right - left)
+        within = (order[n] for n in np.flatnonzero(inside & large))
         if any(
-            not candidates[k].parts & candidates[order[n]].parts
-            for n in np.flatnonzero(inside & large)
+            not candidates[k].parts & candidates[n].parts
+            or (candidates[n].parts < candidates[k].parts and likely[n] > likely[k] + 0.1)
+            for n in within
         ):
             continue
         chosen.append(k)

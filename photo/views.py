@@ -71,6 +71,7 @@ class View(NamedTuple):
     """A hypothesis of which pixels are ink."""
 
     sign: int  # of ink: -1 darker than paper, 1 lighter
+    signal: np.ndarray  # float (height, width), see signals
     contrast: np.ndarray  # float (height, width), proportional to the light that ink takes or adds
     rise: np.ndarray  # float (height, width), in logarithms
     ink: np.ndarray  # float (height, width): contrast where there is any
@@ -95,14 +96,15 @@ def views_of(shades, noise):
                 if mask.mean() > 0.5 or border_of(mask).mean() > 0.5:
                     continue
                 for lines in lines_to_leave_out(mask):
-                    yield view(sign, contrast, rise, ink, mask & ~lines)
+                    yield view(sign, signal, contrast, rise, ink, mask & ~lines)
 
 
-def view(sign, contrast, rise, ink, mask):
+def view(sign, signal, contrast, rise, ink, mask):
     """Return the View of a mask."""
     numbers, count = ndimage.label(mask, EVERYWHERE)
     amounts = ndimage.sum_labels(contrast, numbers, np.arange(1, count + 1))
-    return View(sign, contrast, rise, ink, numbers, ndimage.find_objects(numbers), amounts)
+    places = ndimage.find_objects(numbers)
+    return View(sign, signal, contrast, rise, ink, numbers, places, amounts)
 
 
 def lines_to_leave_out(mask):
