@@ -1,8 +1,10 @@
 """The networks: parameters, shapes, gradients, and the comments in model.py against the tracer."""
 
+import ast
 import inspect
 import itertools
 import re
+import textwrap
 import warnings
 
 import pytest
@@ -33,8 +35,15 @@ def rows_of(net_class):
         for owner in net_class.__mro__
         if "__init__" in vars(owner) and "self.features" in inspect.getsource(owner)
     )
-    row = r"\s+((conv_|separable_|shared_)?block\(|BlurPool2d\(|nn\.(?!Sequential))"
-    lines = [line for line in source.splitlines() if re.match(row, line)]
+    source = textwrap.dedent(source)
+    layers = [
+        layer
+        for line in ast.parse(source).body[0].body
+        if isinstance(line, ast.Assign)
+        and ast.unparse(line.targets[0]) in ("self.features", "self.classifier")
+        for layer in line.value.args
+    ]
+    lines = [source.splitlines()[layer.end_lineno - 1] for layer in layers]
     rows = [re.search(r",  # (\d+)x(\d+)x(\d+)  RF (\d+)$", line) for line in lines]
     assert all(rows), f"a row without its comment in {net_class.__name__}"
     numbers = [[int(number) for number in row.groups()] for row in rows]
