@@ -65,7 +65,7 @@ class History:
 
     @property
     def mark(self):
-        """The mark behind figures: " (sample)", " (FashionMNIST)"; "" for full MNIST."""
+        """The mark after figures: " (sample)", " (FashionMNIST)"; "" for full MNIST."""
         return "" if self.source in ("full", "unknown") else f" ({self.source})"
 
     @property

@@ -44,7 +44,7 @@ def trained_nets():
 
 
 class Numbers:
-    """The numbers of a network, one behind the other; layers refer to them by offset."""
+    """The numbers of a network, one after the other; layers refer to them by offset."""
 
     def __init__(self):
         self.numbers, self.offsets = [], {}
@@ -103,14 +103,14 @@ def export_net(name, net):
 
     Each layer has its output size and channels, and the input window that an output (y, x) depends
     on: `field` pixels a side, from pixel (start + jump * y, start + jump * x). A column is what the
-    page shows as one: a convolution or pooling with the ReLU and the BatchNorm behind it.
+    page shows as one: a convolution or pooling with the ReLU and the BatchNorm after it.
     """
     numbers, layers, columns = Numbers(), [], []
     start, jump, padding, size = 0, 1, 0, 28
     for _, layer, (height, _, channels), field in trace(net):
         if isinstance(layer, (nn.Dropout, nn.Identity)):
             continue
-        if isinstance(layer, nn.ZeroPad2d):  # becomes padding of the convolution behind it
+        if isinstance(layer, nn.ZeroPad2d):  # becomes padding of the convolution after it
             padding = layer.padding[0]
             continue
         fields, title = describe(layer, numbers, padding, size)

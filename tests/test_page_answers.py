@@ -127,7 +127,7 @@ def test_no_digit_is_said(open_page):
 def test_more_than_one_is_said(open_page):
     page = open_page()
     for digits, (*_, says) in zip(SEVERAL, read(page, list(SEVERAL.values())), strict=True):
-        assert says[1:] == ["more than one digit", f"each on its own: {digits}"]
+        assert says[1:] == ["more than one digit", f"read one by one: {digits}"]
         assert not says[0].isdigit()
     page.evaluate("show('#net=Net4')")  # whatever network is looked at
     put(page, SEVERAL["1, 7"])

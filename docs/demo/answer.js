@@ -1,6 +1,7 @@
-// The answer: two guesses, a bar each, and how the right digit's probability bears a shift.
+// The answer: two guesses, a bar for each class, and how a shift changes the probability of the
+// correct digit.
 
-const NO_DIGIT = 10; // the output behind the digits', of a network that has one
+const NO_DIGIT = 10; // the class after the digits', in networks that have it
 const SHIFTS = [-4, -3, -2, -1, 0, 1, 2, 3, 4];
 
 function percent(share) {
@@ -49,7 +50,7 @@ function paintBars(container, shares, whole) {
 function verdict(shares, several) {
   const [first, second] = ranked(shares);
   const then = `then ${nameOf(second)}, ${percent(shares[second])}`;
-  if (several) return ["–", "more than one digit", `each on its own: ${several.join(", ")}`];
+  if (several) return ["–", "more than one digit", `read one by one: ${several.join(", ")}`];
   if (first === NO_DIGIT) return ["–", "no digit", `${percent(shares[first])}, ${then}`];
   return [String(first), percent(shares[first]), then];
 }
@@ -62,7 +63,7 @@ function remark(shares, whole, label) {
     return `with every channel: ${nameOf(before)}, ${percent(whole[before])}`;
   }
   if (label === null) return "";
-  return first === label ? "right: the label says so too" : `misread: the label says ${label}`;
+  return first === label ? "correct: the label agrees" : `misread: the label says ${label}`;
 }
 
 // Draws the curves of some networks: `curves` holds {name, shares: [[shift, share], ...]}.

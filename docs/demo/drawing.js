@@ -96,7 +96,7 @@ function base64Url(bytes) {
   return btoa(text).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
-// The bytes behind base64Url; none where the text is something else: a link that was cut.
+// Decodes base64url to bytes: none if the text is not base64url, as in a link that was cut.
 function bytesOf(text) {
   try {
     return decodeBytes(text.replaceAll("-", "+").replaceAll("_", "/"));

@@ -310,7 +310,9 @@ function build() {
   networks.forEach(({ name, layers }, number) => {
     const input = element("input", { type: "radio", name: "net", value: number });
     const knowsMore = layers.at(-1).channels > NO_DIGIT;
-    const title = knowsMore ? "learned more hands, and what is no digit" : "learned MNIST alone";
+    const title = knowsMore
+      ? "trained on MNIST, generated digits and images of no digit"
+      : "trained on MNIST only";
     byId("nets").append(element("label", { title }, input, element("span", {}, name)));
     byId("legend").append(element("li", {}, element("i", { class: `key${number}` }), name));
   });

@@ -1,6 +1,6 @@
 // Who draws: nobody, a pointer, or the keyboard's pen. Every event that begins, extends, ends or
-// breaks a stroke goes through takeUp, extend, lift and takeBack: the last stroke belongs to the
-// owner, as long as there is one. All other changes of the drawing go through `change`.
+// cancels a stroke goes through takeUp, extend, lift or takeBack. While there is an owner, the last
+// stroke is the owner's. All other changes of the drawing go through `change`.
 
 const KEYBOARD = { id: "keyboard", kind: "keyboard" };
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -8,7 +8,7 @@ const STEP = 6; // units that an arrow key moves the keyboard's pen
 
 const pen = { owner: null, place: [UNITS / 2, UNITS / 2] }; // place: where the keyboard's pen is
 
-// Begins a stroke, unless another owner keeps the pen.
+// Begins a stroke, unless the present owner has precedence.
 function takeUp(owner, point) {
   if (pen.owner && !yields(pen.owner, owner)) return;
   if (pen.owner?.kind === "touch" && owner.kind === "pen") takeBack(pen.owner.id); // a palm
@@ -20,8 +20,8 @@ function takeUp(owner, point) {
   refresh();
 }
 
-// A pointer wins over the keyboard, a stylus over touch, and the first finger over one whose end
-// was never told. Further fingers draw nothing, nor does a hand beside a stylus.
+// A pointer has precedence over the keyboard, a stylus over touch, and a new first finger over one
+// whose pointerup never came. Further fingers draw nothing, nor does a hand beside a stylus.
 function yields(owner, other) {
   if (owner.kind === "keyboard") return true;
   if (other.kind === "keyboard") return false;
@@ -35,7 +35,7 @@ function extend(id, point) {
   refresh();
 }
 
-// Ends the owner's stroke, which stays.
+// Ends the owner's stroke and keeps it.
 function lift(id = pen.owner?.id) {
   if (!pen.owner || pen.owner.id !== id) return;
   pen.owner = null;
@@ -43,12 +43,12 @@ function lift(id = pen.owner?.id) {
   refresh();
 }
 
-// Ends the owner's stroke, of which nothing stays.
+// Cancels the owner's stroke: it is removed.
 function takeBack(id) {
   if (pen.owner?.id === id) change(undo);
 }
 
-// Changes the drawing as a whole: a stroke that is being drawn ends before.
+// Changes the drawing as a whole. Ends a stroke that is being drawn first.
 function change(action) {
   lift();
   action();
