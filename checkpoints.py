@@ -202,7 +202,8 @@ def run_settings(state, loss_function, step=None, steps=0):
     dataset, sampler = getattr(loader, "dataset", None), getattr(loader, "sampler", None)
     settings = {
         "model": type(model).__name__,
-        "layers": str(model),
+        # older torch leaves bias out of a BatchNorm's repr
+        "layers": str(model).replace("affine=True, track_", "affine=True, bias=True, track_"),
         "averaged_model": state.averaged_model is not None,
         "evaluated_on": [name for name, loader in state.loaders.items() if loader is not None][1:],
         "optimizer": f"{type(state.optimizer).__name__} {state.optimizer.defaults}",
