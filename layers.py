@@ -243,6 +243,10 @@ class Windows(TorchDispatchMode):
                 return None
             case "mm" if one_pixel:
                 return self.of[images]
+            case "slice" if len(args) > 1 and args[1] % images.dim() == 1:  # some of the channels
+                return self.of[images]
+            case "split" | "split_with_sizes" if len(args) > 2 and args[2] % images.dim() == 1:
+                return self.of[images]
             case "native_batch_norm" if not args[5]:  # with its running statistics
                 return self.of[images]
             case "view" | "_unsafe_view" | "squeeze" | "unsqueeze" if one_pixel:

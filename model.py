@@ -1,4 +1,4 @@
-"""Net1 to Net7: from a naive convolutional network to small depthwise-separable ones.
+"""Net1 to Net8: from a naive convolutional network to small depthwise-separable ones.
 
 Every network maps images of shape (N, 1, 28, 28) to log-probabilities of shape (N, classes);
 `classes` is 10 by default. The comment after each layer gives its output size for 10 classes,
@@ -270,4 +270,64 @@ class Net7(DigitNet):
         )
 
 
-NETS = {net.__name__.lower(): net for net in (Net1, Net2, Net3, Net4, Net5, Net6, Net7)}
+class FirstChannels(nn.Module):
+    """Keeps the first `channels` channels of (N, C, H, W)."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.channels = channels
+
+    def extra_repr(self):
+        return f"{self.channels}"
+
+    def forward(self, images):
+        """Map images (N, C, H, W) to (N, channels, H, W)."""
+        return images[:, : self.channels]
+
+
+class Net8(DigitNet):
+    """One depthwise-separable convolution in place of every layer: 672 parameters.
+
+    For the image, which has one channel, the depthwise kernels are an ordinary convolution. The
+    BatchNorms share their weights. The means of the first `classes` channels are the logits; more
+    classes than channels get a 1x1 convolution. `width` is the number of channels; the sizes below
+    are for the default. Raises TypeError or ValueError unless `width` and `classes` are integers
+    of at least 2.
+    """
+
+    def __init__(self, width=21, classes=10):
+        super().__init__()
+        check_at_least_2(width=width, classes=classes)
+        kernels = nn.Conv2d(1, width, kernel_size=3).weight  # (width, 1, 3, 3)
+        mixing = nn.Conv2d(width, width, kernel_size=1).weight
+        scale, shift = nn.BatchNorm2d(width).parameters()
+
+        def block(in_channels=width, padding=0):
+            pad = [nn.ZeroPad2d(padding)] if padding else []
+            depthwise = nn.Conv2d(in_channels, width, 3, groups=in_channels, bias=False)
+            pointwise = nn.Conv2d(width, width, kernel_size=1, bias=False)
+            norm = nn.BatchNorm2d(width)
+            depthwise.weight, pointwise.weight = kernels, mixing
+            norm.weight, norm.bias = scale, shift
+            return nn.Sequential(*pad, depthwise, pointwise, norm, nn.SiLU())
+
+        self.features = nn.Sequential(
+            block(1, padding=1),  # 28x28x21  RF 3
+            nn.MaxPool2d(2, stride=1),  # 27x27x21  RF 4
+            BlurPool2d(width),  # 14x14x21  RF 6
+            block(),  # 12x12x21  RF 10
+            block(),  # 10x10x21  RF 14
+            block(padding=1),  # 10x10x21  RF 18
+            nn.MaxPool2d(2, stride=1),  # 9x9x21  RF 20
+            BlurPool2d(width),  # 5x5x21  RF 24
+            block(),  # 3x3x21  RF 32
+            block(padding=1),  # 3x3x21  RF 40
+        )
+        logits = FirstChannels(classes) if classes <= width else nn.Conv2d(width, classes, 1)
+        self.classifier = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),  # 1x1x21  RF 48
+            logits,  # 1x1x10  RF 48
+        )
+
+
+NETS = {net.__name__.lower(): net for net in (Net1, Net2, Net3, Net4, Net5, Net6, Net7, Net8)}

@@ -161,7 +161,7 @@ def tuned_plateau():
     )
 
 
-def muon(kernels_lr, others_lr, size=3):
+def muon(kernels_lr, others_lr, size=3, weight_decay=1e-4):
     """Return an optimizer and a schedule: Muon for kernels of this size, SGD for everything else.
 
     Both go through one cycle, each with its own max_lr. For Net5 that is the 3x3 kernels: with
@@ -175,7 +175,7 @@ def muon(kernels_lr, others_lr, size=3):
         others = [parameter for parameter in parameters if parameter.shape[2:] != (size, size)]
         groups = [
             {"params": kernels, "lr": kernels_lr, "orthogonal": True},
-            {"params": others, "lr": others_lr, "weight_decay": 1e-4},
+            {"params": others, "lr": others_lr, "weight_decay": weight_decay},
         ]
         return Muon(groups, lr=others_lr)
 
@@ -202,6 +202,16 @@ def separable():
     return replace(light(), **muon(kernels_lr=0.03, others_lr=0.2, size=1), epochs=5)
 
 
+def tiny():
+    """`best` with Muon for the 1x1 kernels, for networks that underfit by far, such as Net8.
+
+    It augments less than `light`, its max_lr is higher, and there is no weight decay.
+    """
+    slightly = augmented(degrees=5, translate=(0.03, 0.03))
+    updates = muon(kernels_lr=0.03, others_lr=0.5, size=1, weight_decay=0)
+    return replace(best(), train_transforms=slightly, **updates)
+
+
 def hands():
     """`best` for 11 classes: generated digits and images of no digit are added to each batch.
 
@@ -225,6 +235,7 @@ RECIPES = {
         small,
         light,
         separable,
+        tiny,
         hands,
     )
 }
