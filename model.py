@@ -286,13 +286,13 @@ class FirstChannels(nn.Module):
 
 
 class Net8(DigitNet):
-    """One depthwise-separable convolution in place of every layer: 672 parameters.
+    """One depthwise-separable convolution in place of every layer: 692 parameters.
 
-    For the image, which has one channel, the depthwise kernels are an ordinary convolution. The
-    BatchNorms share their weights. The means of the first `classes` channels are the logits; more
-    classes than channels get a 1x1 convolution. `width` is the number of channels; the sizes below
-    are for the default. Raises TypeError or ValueError unless `width` and `classes` are integers
-    of at least 2.
+    For the image, which has one channel, the depthwise kernels are an ordinary convolution. All
+    BatchNorms but the last share their weights. The last block keeps the first `classes` channels,
+    whose means are the logits; more classes than channels get a 1x1 convolution. `width` is the
+    number of channels; the sizes below are for the default. Raises TypeError or ValueError unless
+    `width` and `classes` are integers of at least 2.
     """
 
     def __init__(self, width=21, classes=10):
@@ -302,14 +302,22 @@ class Net8(DigitNet):
         mixing = nn.Conv2d(width, width, kernel_size=1).weight
         scale, shift = nn.BatchNorm2d(width).parameters()
 
-        def block(in_channels=width, padding=0):
+        def convolutions(in_channels=width, padding=0):
             pad = [nn.ZeroPad2d(padding)] if padding else []
             depthwise = nn.Conv2d(in_channels, width, 3, groups=in_channels, bias=False)
             pointwise = nn.Conv2d(width, width, kernel_size=1, bias=False)
-            norm = nn.BatchNorm2d(width)
             depthwise.weight, pointwise.weight = kernels, mixing
+            return [*pad, depthwise, pointwise]
+
+        def block(*arguments, **named):
+            norm = nn.BatchNorm2d(width)
             norm.weight, norm.bias = scale, shift
-            return nn.Sequential(*pad, depthwise, pointwise, norm, nn.SiLU())
+            return nn.Sequential(*convolutions(*arguments, **named), norm, nn.SiLU())
+
+        def last_block(padding):
+            chosen = FirstChannels(classes) if classes <= width else nn.Conv2d(width, classes, 1)
+            norm = nn.BatchNorm2d(classes)
+            return nn.Sequential(*convolutions(padding=padding), chosen, norm, nn.SiLU())
 
         self.features = nn.Sequential(
             block(1, padding=1),  # 28x28x21  RF 3
@@ -321,12 +329,10 @@ class Net8(DigitNet):
             nn.MaxPool2d(2, stride=1),  # 9x9x21  RF 20
             BlurPool2d(width),  # 5x5x21  RF 24
             block(),  # 3x3x21  RF 32
-            block(padding=1),  # 3x3x21  RF 40
         )
-        logits = FirstChannels(classes) if classes <= width else nn.Conv2d(width, classes, 1)
         self.classifier = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),  # 1x1x21  RF 48
-            logits,  # 1x1x10  RF 48
+            last_block(padding=1),  # 3x3x10  RF 40
+            nn.AdaptiveAvgPool2d(1),  # 1x1x10  RF 48
         )
 
 
