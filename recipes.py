@@ -202,6 +202,11 @@ def separable():
     return replace(light(), **muon(kernels_lr=0.03, others_lr=0.2, size=1), epochs=5)
 
 
+def wide():
+    """`best` with Muon for the 1x1 kernels: for wide depthwise-separable networks, 15 epochs."""
+    return replace(best(), **muon(kernels_lr=0.03, others_lr=0.2, size=1))
+
+
 def tiny():
     """`best` with Muon for the 1x1 kernels, for networks that underfit by far, such as Net8.
 
@@ -235,6 +240,7 @@ RECIPES = {
         small,
         light,
         separable,
+        wide,
         tiny,
         hands,
     )
