@@ -162,9 +162,12 @@ def place_labels(axes, texts, points, edges=()):
         label.set_in_layout(False)
         size, point = label.get_window_extent().size + 2 * unit, to_pixels((x, y))
         for place, line in places_around(point, size, unit):
-            contained = (inside.min <= place.min).all() and (place.max <= inside.max).all()
-            crossed = any(other.contains(*spot) for other in labels for spot in line)
-            if contained and not crossed and not place.count_overlaps(taken + labels):
+            if (
+                (inside.min <= place.min).all()
+                and (place.max <= inside.max).all()
+                and not place.count_overlaps(taken + labels)
+                and not any(other.contains(*spot) for other in labels for spot in line)
+            ):
                 break
         labels.append(place)
         taken += [Bbox([spot, spot]).padded(unit) for spot in line[2:]]

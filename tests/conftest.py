@@ -6,21 +6,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
-from browser import open_browser
-from paper import LAPTOP, PAGE
 
-import utils
-from recipes import normalised
-
+# pytest-xdist's controller loads this file before it starts its workers: torch is imported later.
 REPOSITORY = Path(__file__).resolve().parent.parent
 # The tests' tensors are small, and pytest-xdist uses every core: one thread here, and in processes.
-torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 REAL_ROOT = os.environ.get("MNIST_ROOT")
 
 
 def pytest_collection_modifyitems(items):
+    import torch
+
     for item in items:
         if "cuda" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA GPU"))
@@ -49,15 +45,18 @@ def first_digits(root, train, test):
     return root
 
 
-@pytest.fixture(scope="session")
-def small_root(tmp_path_factory):
-    """A torchvision root with the first 300 + 150 digits of the sample."""
-    return first_digits(tmp_path_factory.mktemp("small"), train=300, test=150)
+@pytest.fixture(scope="module")
+def small_root(request, tmp_path_factory):
+    """A torchvision root with the first digits of the sample: 300 + 150, or a module's DIGITS."""
+    train, test = getattr(request.module, "DIGITS", (300, 150))
+    return first_digits(tmp_path_factory.mktemp("small"), train, test)
 
 
 @pytest.fixture
 def small_loaders(small_root):
     """Build train and test loaders over the small set: `small_loaders(batch_size=64, ...)`."""
+    import utils
+    from recipes import normalised
 
     def build(train_transforms=None, batch_size=64, seed=3, **options):
         train_loader, _, test_loader, _ = utils.data_loader(
@@ -89,6 +88,8 @@ def context_of():
 
     They skip where no browser is installed.
     """
+    from browser import open_browser
+
     try:
         with open_browser() as browser:
             contexts = {}
@@ -107,6 +108,8 @@ def context_of():
 @pytest.fixture
 def open_page(context_of):
     """Open the page, `open_page(hash="", **LAPTOP)`; afterwards, nothing may have gone wrong."""
+    from paper import LAPTOP, PAGE
+
     pages, complaints = [], []
 
     def asked(request):

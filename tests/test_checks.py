@@ -583,8 +583,8 @@ def run(recipe=None, rates=(0.1, 0.01), **group_settings):
     ]
     optimizer = torch.optim.SGD(groups, momentum=0.9)
     generator = torch.Generator().manual_seed(1)
-    data = TensorDataset(*tensors(60))
-    loader = DataLoader(data, 20, sampler=RandomSampler(data, generator=generator))
+    data = TensorDataset(*tensors(12))
+    loader = DataLoader(data, 4, sampler=RandomSampler(data, generator=generator))
     scheduler = recipe(optimizer) if recipe else None
     return net, optimizer, scheduler, ema(net), loader, generator
 
@@ -705,8 +705,8 @@ def test_a_tilde_is_the_home_folder_and_an_empty_path_none(tmp_path, monkeypatch
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
 def test_models_of_other_precision(dtype):
     dtype = getattr(torch, dtype)
-    net, (images, labels) = networks.Net5().to(dtype), tensors(64)
-    loader = [(images.to(dtype), labels)] * 3
+    net, (images, labels) = networks.Net5().to(dtype), tensors(16)
+    loader = [(images.to(dtype), labels)] * 2
     history = utils.fit(net, "cpu", loader, loader, sgd(net), 2, averaged_model=ema(net))
     assert all(torch.tensor(history.train_loss + history.test_loss).isfinite())
     assert net.features[0][0].weight.dtype == dtype

@@ -86,18 +86,33 @@ def test_exit_codes_and_warnings(exit_code, capfd):
     assert warnings.formatwarning is before
 
 
+ONE_AFTER_THE_OTHER = """
+import runpy, sys
+arguments = sys.argv[1:]
+cut = arguments.index("--then")
+for sys.argv in arguments[:cut], arguments[cut + 1 :]:
+    sys.stdout = open("/dev/full", "w")
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        print("exit code", end.code, file=sys.stderr)
+"""
+
+
 @needs_full
 def test_predict_and_train_on_a_full_disk(tmp_path, small_root):
     picture = save(drawn(8, *STYLES[1]), tmp_path / "eight.png")
     train = ["train.py", "--root", str(small_root), "--epochs", "1", "--out", str(tmp_path / "run")]
-    for command in (["predict.py", str(picture)], train):
-        with open("/dev/full", "w") as full:
-            done = subprocess.run(
-                [sys.executable, *command], cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE
-            )
-        assert done.returncode == 2
-        name = command[0]
-        assert done.stderr.decode() == f"{name}: error: [Errno 28] No space left on device\n"
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_AFTER_THE_OTHER, *train, "--then", "predict.py", picture],
+        cwd=REPOSITORY,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert done.stderr == "".join(
+        f"{name}: error: [Errno 28] No space left on device\nexit code 2\n"
+        for name in ("train.py", "predict.py")
+    )
 
 
 # --- Wildcards -----------------------------------------------------------------------------------

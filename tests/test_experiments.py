@@ -15,6 +15,8 @@ from experiments import prepare, run
 from hardware import to_device
 from recipes import RECIPES, on_plateau
 
+DIGITS = 160, 60
+
 
 @pytest.mark.parametrize("val_size", [0, 60])
 def test_a_run_is_its_parts_put_together(val_size, small_root):
@@ -85,4 +87,4 @@ def test_without_the_test_split_there_is_no_test_loader(small_root):
         device="cpu",
     )
     assert experiment.test_loader is None
-    assert (len(experiment.train_loader.dataset), len(experiment.val_loader.dataset)) == (240, 60)
+    assert (len(experiment.train_loader.dataset), len(experiment.val_loader.dataset)) == (100, 60)

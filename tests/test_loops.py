@@ -22,6 +22,8 @@ from hardware import keep_freed_memory, to_device
 from history import History
 from recipes import plateau
 
+DIGITS = 100, 50
+
 
 def tensors(n=150, seed=0):
     """Return n random images with labels that can be learned: the row of the brightest stripe."""
@@ -207,7 +209,7 @@ def test_autocast_and_compile():
     compiled = torch.compile(net, backend="eager")
     with torch.autocast("cpu", dtype=torch.bfloat16):
         first = utils.train_model(compiled, "cpu", loader, sgd(net), 1)
-        for _ in range(5):
+        for _ in range(2):
             last = utils.train_model(compiled, "cpu", loader, sgd(net), 1)
         tested = utils.test_model(compiled, "cpu", loader)
     assert last.loss < first.loss

@@ -12,6 +12,8 @@ import utils
 from optim import Muon, orthogonalise
 from recipes import RECIPES
 
+DIGITS = 75, 30
+
 
 def scalar_steps(values, steps=5):
     """Return what the Newton-Schulz polynomial makes of singular values, as plain numbers."""
@@ -140,7 +142,7 @@ def test_a_run_cut_off_and_resumed_is_exact_to_the_bit(small_loaders, tmp_path):
     def fit(epochs, stop_at=None, **settings):
         utils.set_seed(1)
         recipe, net = RECIPES["quick"](), networks.Net6()
-        loaders = small_loaders(recipe.train_transforms)
+        loaders = small_loaders(recipe.train_transforms, batch_size=16)
         optimizer = recipe.optimizer(net.parameters())
         scheduler = recipe.scheduler(optimizer, epochs, len(loaders[0]))
         steps = itertools.count(1)

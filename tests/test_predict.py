@@ -71,25 +71,32 @@ def save(image, path):
     return path
 
 
-def test_at_least_95_of_100_drawn_digits(tmp_path, capsys):
-    wanted = list(itertools.product(range(10), enumerate(STYLES)))
+@pytest.mark.parametrize(
+    ("every", "mistakes"), [(2, 2), pytest.param(1, 5, marks=pytest.mark.long)]
+)
+def test_at_least_95_per_cent_of_drawn_digits(every, mistakes, tmp_path, capsys):
+    wanted = [
+        (digit, (number, style))
+        for digit, (number, style) in itertools.product(range(10), enumerate(STYLES))
+        if (digit + number) % every == 0
+    ]
     files = [
         save(drawn(digit, *style), tmp_path / f"{digit}-{number}.png")
         for digit, (number, style) in wanted
     ]
     assert predict.main([str(path) for path in files]) == 0
     read = re.findall(r"(\d)-(\d)\.png: (\d) \(\d+\.\d %\)", capsys.readouterr().out, re.M)
-    assert len(read) == 100
+    assert len(read) == 100 // every
     wrong = [
         f"{truth} as {digit} in {STYLES[int(n)][0]}" for truth, n, digit in read if truth != digit
     ]
-    assert len(wrong) <= 5, wrong
+    assert len(wrong) <= mistakes, wrong
 
 
 def test_a_digit_of_mnist_comes_back_as_it_was(small_root):
     *_, test = utils.data_loader(normalised(), normalised(), 64, root=small_root, device="cpu")
     differences = []
-    for digit in test.data[:40]:
+    for digit in test.data[:15]:
         large = Image.fromarray(digit.numpy()).resize((280, 280), Image.Resampling.BICUBIC)
         paper = Image.new("L", (700, 500), 240)
         paper.paste(large.point(lambda ink: 240 - ink * 220 // 255), (130, 90))

@@ -14,7 +14,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from conftest import first_digits
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, OneCycleLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -26,13 +25,8 @@ from checkpoints import load_checkpoint, save_checkpoint
 from history import History
 from recipes import RECIPES, plateau
 
+DIGITS = 75, 30  # steps count here, not images
 EPOCHS, BATCH_SIZE = 4, 16  # of 5 steps an epoch
-
-
-@pytest.fixture(scope="module")
-def small_root(tmp_path_factory):
-    """A torchvision root with 75 + 30 digits: steps count here, not images."""
-    return first_digits(tmp_path_factory.mktemp("small"), train=75, test=30)
 
 
 class Run:

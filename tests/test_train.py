@@ -15,6 +15,8 @@ import train
 import utils
 from history import History
 
+DIGITS = 100, 50
+
 
 def run(code, cwd=REPOSITORY, **environment):
     """Run Python code in a process of its own; return the finished process."""
