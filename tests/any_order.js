@@ -174,6 +174,7 @@ async ([seed, count]) => {
     }
     // Whatever the state: the controls lead out of it.
     byId("inside").close();
+    frame(); // until it is drawn, the buttons are those of the state before
     byId("clear").click();
     frame();
     if (!isEmpty(drawing) || pen.owner) faults.push("not cleared");

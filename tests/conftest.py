@@ -74,6 +74,14 @@ def small_loaders(small_root):
     return build
 
 
+@pytest.fixture
+def empty_curves(monkeypatch):
+    """Have train.py save an empty picture: curves take longer to draw than a short run to train."""
+    import plots
+
+    monkeypatch.setattr(plots, "plot_history", lambda *_: plots.new_figure(1, 1))
+
+
 @pytest.fixture(scope="session")
 def processes():
     """A multiprocessing context whose processes start with torch imported and nothing done."""

@@ -28,6 +28,8 @@ from recipes import RECIPES, plateau
 DIGITS = 75, 30  # steps count here, not images
 EPOCHS, BATCH_SIZE = 4, 16  # of 5 steps an epoch
 
+pytestmark = pytest.mark.usefixtures("empty_curves")
+
 
 class Run:
     """A short run, made the same way every time: `fit` may be called on it once."""

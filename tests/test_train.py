@@ -131,6 +131,7 @@ def test_torchrun_is_warned_once(monkeypatch, small_root, tmp_path, capsys):
         assert capsys.readouterr().err.count("benchmarks/seeds.py") == (rank == "0")
 
 
+@pytest.mark.usefixtures("empty_curves")
 def test_a_taken_name_gets_a_number_and_a_taken_folder_is_refused(
     small_root, tmp_path, monkeypatch, capsys
 ):
