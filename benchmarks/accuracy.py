@@ -140,6 +140,11 @@ def plot_accuracy_against_parameters(ours, peers, title=None, limit=8_000):
     return figure
 
 
+def corners_around(low, high, padding):
+    """Return the corners of the box from one point to another, with padding all around."""
+    return Bbox([low, high]).padded(padding).get_points()
+
+
 def place_labels(axes, texts, points, edges=()):
     """Write each (text, x, y, colour) near its point without overlaps.
 
@@ -150,10 +155,10 @@ def place_labels(axes, texts, points, edges=()):
     axes.figure.draw_without_rendering()  # the layout has to be known
     to_pixels, to_data = axes.transData.transform, axes.transData.inverted().transform
     unit = axes.figure.dpi / 72
-    taken = [Bbox([spot, spot]).padded(6 * unit) for spot in to_pixels(points)]
+    taken = [corners_around(spot, spot, 6 * unit) for spot in to_pixels(points)]
     for (left, bottom), (right, top) in map(to_pixels, edges):
-        taken.append(Bbox([[left, bottom], [right, bottom]]).padded(unit))
-        taken.append(Bbox([[right, bottom], [right, top]]).padded(unit))
+        taken.append(corners_around((left, bottom), (right, bottom), unit))
+        taken.append(corners_around((right, bottom), (right, top), unit))
     labels, inside = [], axes.get_window_extent()
     for text, x, y, colour in sorted(texts, key=lambda each: -each[2]):
         label = axes.annotate(
@@ -165,12 +170,12 @@ def place_labels(axes, texts, points, edges=()):
             if (
                 (inside.min <= place.min).all()
                 and (place.max <= inside.max).all()
-                and not place.count_overlaps(taken + labels)
+                and not place.count_overlaps(taken)
                 and not any(other.contains(*spot) for other in labels for spot in line)
             ):
                 break
         labels.append(place)
-        taken += [Bbox([spot, spot]).padded(unit) for spot in line[2:]]
+        taken += [place.get_points(), *(corners_around(spot, spot, unit) for spot in line[2:])]
         label.set_position(to_data((place.min + place.max) / 2))
         if np.linalg.norm(line[-1] - point) > 14 * unit:
             style = {"color": colour, "linewidth": 0.8, "alpha": 0.7, "zorder": 1}

@@ -106,6 +106,7 @@ def context_of():
                 key = repr(options)
                 if key not in contexts:
                     contexts[key] = browser.new_context(**options)
+                    contexts[key].new_page()  # keeps the window open, which is slow to make
                 return contexts[key]
 
             yield context_of

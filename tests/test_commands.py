@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -86,33 +87,32 @@ def test_exit_codes_and_warnings(exit_code, capfd):
     assert warnings.formatwarning is before
 
 
-ONE_AFTER_THE_OTHER = """
-import runpy, sys
-arguments = sys.argv[1:]
-cut = arguments.index("--then")
-for sys.argv in arguments[:cut], arguments[cut + 1 :]:
-    sys.stdout = open("/dev/full", "w")
-    try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    except SystemExit as end:
-        print("exit code", end.code, file=sys.stderr)
-"""
+def train_on_a_full_disk(arguments, errors):
+    sys.stdout, sys.stderr = open("/dev/full", "w"), open(errors, "w")  # noqa: SIM115
+    sys.argv = [str(REPOSITORY / "train.py"), *arguments]
+    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 @needs_full
-def test_predict_and_train_on_a_full_disk(tmp_path, small_root):
+def test_predict_and_train_on_a_full_disk(tmp_path, small_root, processes):
     picture = save(drawn(8, *STYLES[1]), tmp_path / "eight.png")
-    train = ["train.py", "--root", str(small_root), "--epochs", "1", "--out", str(tmp_path / "run")]
-    done = subprocess.run(
-        [sys.executable, "-c", ONE_AFTER_THE_OTHER, *train, "--then", "predict.py", picture],
-        cwd=REPOSITORY,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert done.stderr == "".join(
-        f"{name}: error: [Errno 28] No space left on device\nexit code 2\n"
-        for name in ("train.py", "predict.py")
-    )
+    with open("/dev/full", "w") as full:
+        predicted = subprocess.run(
+            [sys.executable, "predict.py", picture],
+            cwd=REPOSITORY,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert predicted.returncode == 2
+    assert predicted.stderr == "predict.py: error: [Errno 28] No space left on device\n"
+    errors = tmp_path / "errors.txt"
+    options = ["--root", str(small_root), "--epochs", "1", "--out", str(tmp_path / "run")]
+    trained = processes.Process(target=train_on_a_full_disk, args=(options, errors))
+    trained.start()
+    trained.join()
+    assert trained.exitcode == 2
+    assert errors.read_text() == "train.py: error: [Errno 28] No space left on device\n"
 
 
 # --- Wildcards -----------------------------------------------------------------------------------

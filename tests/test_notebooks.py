@@ -61,7 +61,9 @@ def rows(text):
     return {row.split(" | ")[0]: row.split(" | ") for row in found}
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize(
+    "name", [STEPS[0], pytest.param(STEPS[1], marks=pytest.mark.long), STEPS[2]]
+)
 def test_it_runs_with_the_files_that_it_asks_for(name, tmp_path, monkeypatch):
     root = first_digits(tmp_path / "root", train=TRAINING_IMAGES[name], test=10)
     for file in (name, *modules(committed(name))):

@@ -3,7 +3,6 @@
 import io
 import itertools
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
@@ -265,19 +263,6 @@ def test_thick_strokes_are_found_whole(width):
     rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
     expected = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
     assert np.abs(np.array([left, top, right, bottom]) * 300 - expected).max() < 4
-
-
-def test_reading_needs_no_torchvision(tmp_path):
-    path = save(drawn(8, *STYLES[0]), tmp_path / "eight.png")
-    hidden = "import sys; sys.modules['torchvision'] = None; import predict; predict.main()"
-    result = subprocess.run(
-        [sys.executable, "-c", hidden, str(path)],
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-        check=True,
-    )
-    assert result.stdout.startswith(f"{path}: 8 ")
 
 
 def test_a_large_photo_is_reduced():

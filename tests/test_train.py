@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from conftest import REPOSITORY, first_digits
+from test_predict import STYLES, drawn, save
 
 import model as networks
 import train
@@ -90,6 +91,11 @@ import sys
 import model
 print("torchvision" in sys.modules, "matplotlib" in sys.modules)
 
+sys.modules["torchvision"] = None
+import predict
+predict.main(sys.argv[2:])
+del sys.modules["torchvision"]
+
 sys.modules["torchsummary"] = sys.modules["matplotlib"] = None
 import torch, utils
 from torchvision import transforms
@@ -101,17 +107,22 @@ optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
 utils.train_model(net, "cpu", train_loader, optimizer, 1)
 utils.test_model_plateau(net, "cpu", test_loader)
 del sys.modules["torchsummary"], sys.modules["matplotlib"]
-import train, predict, hubconf
+import train, hubconf
 """
 
 
-def test_what_is_imported_and_said(small_root):
-    """model.py needs torch alone, the loops neither plots nor tables; importing prints nothing."""
-    code = f"import sys; sys.argv = ['', {str(small_root)!r}]\n{ALONE}"
+def test_what_is_imported_and_said(small_root, tmp_path):
+    """model.py needs torch alone, predict.py no torchvision, the loops neither plots nor tables.
+
+    Importing prints nothing.
+    """
+    picture = save(drawn(8, *STYLES[0]), tmp_path / "eight.png")
+    code = f"import sys; sys.argv = ['', {str(small_root)!r}, {str(picture)!r}]\n{ALONE}"
     done = run(code, PYTHONPATH=str(REPOSITORY))
     assert (done.returncode, done.stderr) == (0, "")
-    imported, tested = done.stdout.splitlines()
+    imported, read, tested = done.stdout.splitlines()
     assert imported == "False False"
+    assert read.startswith(f"{picture}: 8 ")
     assert tested.startswith("Test set (sample): Average loss")
 
 
