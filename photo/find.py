@@ -5,9 +5,11 @@ candidates. The network, which also knows what is no digit, judges all candidate
 each view settles on the candidates that are plausible and together explain most of its ink, and
 what it settles on are its votes. Votes that agree in place are pooled: contrast and the share of
 the ink around that a candidate explains are their weight. So the stem of a 4, a fine 1 by itself,
-has less weight than the 4.
+has less weight than the 4. The network also judges the lines and frames that a view leaves out: ink
+that is no digit needs no explanation.
 """
 
+import contextlib
 import itertools
 from typing import NamedTuple
 
@@ -22,8 +24,10 @@ from photo.views import size_of, views_of
 COARSE = 400  # pixels, of the longer side: digits are looked for here first,
 CLEAR = 40  # and in all pixels if the best one found is smaller than this
 PARTS = 6  # of a view that are proposed, those of most ink
-PLAUSIBLE, READ = 0.2, 0.5  # least probabilities of the best digit: in a view, of all views
+PLAUSIBLE, READ = 0.2, 0.4  # least probabilities of the best digit: in a view, of all views
 FAINT = 0.4  # the least weight, summed over views
+AT_BORDER = 0.3  # weight of what touches the picture's border, where desks and shadows are cut off
+NO_DIGIT = 0.8  # least probability for which lines and frames that are left out are just that
 
 
 class FoundDigit(NamedTuple):
@@ -42,12 +46,15 @@ class Candidate(NamedTuple):
     """Parts of a view that may be a digit."""
 
     view: int
+    mask: int  # of the view
     parts: frozenset  # numbers of parts
     place: np.ndarray  # top, left, bottom, right
     ink: float  # the sum of its contrast
-    share: float  # of the ink around that it explains
+    shares: tuple  # of the ink around that it explains: of all ink, and of the view's parts
     contrast: float
+    at_border: bool
     seen: np.ndarray
+    left_out: np.ndarray | None  # in MNIST's format, too: the lines or frames that the view lacks
 
 
 # Candidates
@@ -80,7 +87,7 @@ def proposals(view, most):
     main = [
         index
         for index in order
-        if usable[index] and not lies_along_the_border(index + 1, view.numbers)
+        if usable[index] and not lies_along_the_border(index + 1, view.numbers, view.margin)
     ]
     sets = {}
     for index in main:
@@ -99,8 +106,9 @@ def proposals(view, most):
     return list(sets), boxes
 
 
-def lies_along_the_border(number, numbers):
+def lies_along_the_border(number, numbers, margin):
     """Return whether a part covers a side of the picture, as a desk does, or is in a corner."""
+    numbers = numbers[margin : len(numbers) - margin, margin : numbers.shape[1] - margin]
     sides = numbers[0], numbers[-1], numbers[:, 0], numbers[:, -1]
     corners = numbers[[0, 0, -1, -1], [0, -1, 0, -1]]
     return number in corners or max((side == number).mean() for side in sides) > 0.8
@@ -111,6 +119,8 @@ def candidates_of(view, number, most, known):
     found = []
     sets, boxes = proposals(view, most)
     member = np.zeros(len(boxes) + 1, dtype=bool)
+    left_out = seen_of(view.contrast, view.left_out) if sets and view.left_out.any() else None
+    first, last = view.margin, np.array(view.numbers.shape) - view.margin
     for group in sets:
         members = boxes[list(group)]
         box = np.concatenate([members[:, :2].min(axis=0), members[:, 2:].max(axis=0)])
@@ -122,20 +132,25 @@ def candidates_of(view, number, most, known):
         own = member[view.numbers[place]]
         member[numbers] = False
         contrast = view.contrast[place]
-        if not holes_are_paper(own, view.signal[place]):
-            continue
         ink = contrast[own].sum()
         same = (*box.tolist(), np.count_nonzero(own), view.sign)
         if same not in known:
-            try:
-                known[same] = to_mnist_format(ink_of(contrast, own))
-            except ValueError:
-                known[same] = None
+            paper = holes_are_paper(own, view.signal[place])
+            known[same] = seen_of(contrast, own) if paper else None
         if known[same] is not None:
             strength = 1 - np.exp(-np.median(view.rise[place][own]))
-            share = ink / view.ink[place].sum()
-            found.append(Candidate(number, group, box, ink, share, strength, known[same]))
+            around = view.ink[place]
+            shares = ink / around.sum(), ink / around[~view.left_out[place]].sum()
+            cut = (box[:2] <= first).any() or (box[2:] >= last).any()
+            about = number, view.mask, group, box, ink, shares, strength, cut
+            found.append(Candidate(*about, known[same], left_out))
     return found
+
+
+def seen_of(contrast, own):
+    """Return the ink of the pixels `own` in MNIST's format, None if there is too little."""
+    with contextlib.suppress(ValueError):
+        return to_mnist_format(ink_of(contrast, own))
 
 
 def holes_are_paper(own, signal):
@@ -143,11 +158,12 @@ def holes_are_paper(own, signal):
 
     They look like ink where the paper was estimated within a wide stroke or a dot.
     """
-    filled = ndimage.binary_fill_holes(own)
-    holes = filled & ~own
-    if not holes.any() or filled.all():
+    areas, count = ndimage.label(np.pad(~own, 1, constant_values=True))
+    areas = areas[1:-1, 1:-1]
+    around, holes = areas == 1, areas > 1
+    if count < 2 or not around.any():
         return True
-    inside, ink, paper = (np.median(signal[mask]) for mask in (holes, own, ~filled))
+    inside, ink, paper = (np.median(signal[mask]) for mask in (holes, own, around))
     return abs(inside - paper) <= abs(inside - ink)
 
 
@@ -164,7 +180,7 @@ def ink_of(contrast, own):
     rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
     size = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
     amounts = np.sort(contrast[own])
-    full = amounts[3 * len(amounts) // 4]
+    full = max(amounts[3 * len(amounts) // 4], 1e-6)
     edges = np.pad(own, 1)
     outline = sum(np.count_nonzero(np.diff(edges, axis=axis)) for axis in (0, 1))
     stroke = 2.5 * np.count_nonzero(own) / outline  # pixels, its width: edges count 1.25 times
@@ -180,12 +196,13 @@ def ink_of(contrast, own):
 # The judgement
 
 
-def settled(candidates, likely):
+def settled(candidates, probabilities):
     """Return the indices of the candidates of a view that together explain most of its ink.
 
-    likely: the probability of each one's best digit. No two of them share a part; a candidate that
-    encloses another one is taken for a frame and left out.
+    No two of them share a part. A candidate that encloses another one is a frame and left out; if
+    the other is one of its parts, only if that is a digit other than 1: a 0 has a slash in it.
     """
+    likely, digits = probabilities[:, :10].max(axis=1), probabilities[:, :10].argmax(axis=1)
     order = sorted(range(len(candidates)), key=lambda k: -candidates[k].ink * likely[k] ** 4)
     order = [k for k in order if likely[k] >= PLAUSIBLE]
     places = np.array([candidates[k].place for k in order]).reshape(-1, 4)
@@ -193,15 +210,10 @@ def settled(candidates, likely):
     for k in order:
         if candidates[k].parts & taken:
             continue
-        top, left, bottom, right = candidates[k].place
-        inside = (places[:, :2] > (top, left)).all(axis=1) & (places[:, 2:] < (bottom, right)).all(
-            axis=1
-        )
-        large = (places[:, 2:] - places[:, :2]).max(axis=1) > 0.3 * max(bottom - top, right - left)
-        within = (order[n] for n in np.flatnonzero(inside & large))
+        within = (order[n] for n in np.flatnonzero(encloses(candidates[k].place, places)))
         if any(
             not candidates[k].parts & candidates[n].parts
-            or (candidates[n].parts < candidates[k].parts and likely[n] > likely[k] + 0.1)
+            or (candidates[n].parts < candidates[k].parts and digits[n] != 1 and likely[n] > 0.5)
             for n in within
         ):
             continue
@@ -210,11 +222,23 @@ def settled(candidates, likely):
     return chosen
 
 
+def encloses(place, places):
+    """Return which of places (..., 4) lie inside a place (4,) and are not much smaller."""
+    within = (places[..., :2] > place[:2]).all(axis=-1) & (places[..., 2:] < place[2:]).all(axis=-1)
+    sizes = (places[..., 2:] - places[..., :2]).max(axis=-1)
+    return within & (sizes > 0.3 * (place[2:] - place[:2]).max())
+
+
 def overlap(place, other, of):
     """Return the area that is in both of two boxes, as a share of the larger or smaller (`of`)."""
     sides = np.minimum(place[2:], other[2:]) - np.maximum(place[:2], other[:2])
     areas = (place[2:] - place[:2]).prod(), (other[2:] - other[:2]).prod()
     return np.maximum(sides, 0).prod() / of(areas)
+
+
+def is_digit(probabilities):
+    """Return whether a digit is probable, and more probable than no digit."""
+    return probabilities[:10].max() > max(READ, probabilities[10:].sum())
 
 
 class Vote(NamedTuple):
@@ -255,12 +279,13 @@ def pooled(votes):
 
 def support(spot, spots):
     """Return the weight of a spot plus that of its parts among the spots, at most twice its own."""
-    parts = sum(
-        other.weight
-        for other in spots
-        if other.size < spot.size and overlap(spot.place, other.place, min) > 0.8
-    )
+    parts = sum(other.weight for other in spots if is_part(other, spot))
     return spot.weight + min(spot.weight, parts)
+
+
+def is_part(spot, other):
+    """Return whether a spot lies within another one."""
+    return spot.size < other.size and overlap(spot.place, other.place, min) > 0.8
 
 
 def votes_of(views, judge, most=PARTS):
@@ -269,17 +294,26 @@ def votes_of(views, judge, most=PARTS):
     candidates = [c for number, view in views for c in candidates_of(view, number, most, known)]
     if not candidates:
         return []
-    different = {id(candidate.seen): candidate.seen for candidate in candidates}
+    images = [c.seen for c in candidates] + [c.left_out for c in candidates]
+    different = {id(image): image for image in images if image is not None}
     answers = dict(zip(different, judge(np.stack(list(different.values()))), strict=True))
     probabilities = np.array([answers[id(candidate.seen)] for candidate in candidates])
-    likely = probabilities[:, :10].max(axis=1)
-    votes = []
+    votes, freed = [], []
     for _, group in itertools.groupby(range(len(candidates)), key=lambda k: candidates[k].view):
         group = list(group)
-        for k in settled([candidates[k] for k in group], likely[group]):
-            k, own = group[k], candidates[group[k]]
-            votes.append(Vote(own.contrast * own.share**2, own, probabilities[k]))
-    return votes
+        for k in settled([candidates[k] for k in group], probabilities[group]):
+            own, answer = candidates[group[k]], probabilities[group[k]]
+            is_freed = own.left_out is not None and answers[id(own.left_out)][10:].sum() > NO_DIGIT
+            share = own.shares[1] if is_freed else own.shares[0]
+            weight = own.contrast * share**2 * (AT_BORDER if own.at_border else 1)
+            votes.append(Vote(weight, own, answer))
+            freed += [own] if is_freed and is_digit(answer) else []
+    return [vote for vote in votes if not any(is_frame(vote.candidate, own) for own in freed)]
+
+
+def is_frame(candidate, freed):
+    """Return whether a candidate is another one with the frame around it, from the same mask."""
+    return candidate.mask == freed.mask and encloses(candidate.place, freed.place)
 
 
 def in_full(votes, size, views, judge, most):
@@ -295,13 +329,16 @@ def in_full(votes, size, views, judge, most):
     views = itertools.islice(views, len(weights))
     likely = (each for each in enumerate(views) if weights[each[0]] >= weights.max() / 2)
     spots = map(Spot, votes_of([max(likely, key=lambda each: count(each[1]))], judge, most))
-    spots = [spot for spot in spots if spot.probabilities()[:10].max() > READ]
+    spots = [spot for spot in spots if is_digit(spot.probabilities())]
     usual = np.median([spot.size for spot in spots]) if spots else 0
     return [spot for spot in spots if 0.5 < spot.size / usual < 2]
 
 
 def separate(spots):
-    """Return the best spot, and those elsewhere of about its size, weight and contrast."""
+    """Return the best spot, and those elsewhere of about its size, weight and contrast.
+
+    If these are parts of one that is a digit, too, return that one.
+    """
     best, *others = spots
     chosen = [best]
     for spot in others:
@@ -309,6 +346,10 @@ def separate(spots):
         like = like and spot.votes[0].candidate.contrast > 0.5 * best.votes[0].candidate.contrast
         if like and all(overlap(spot.place, other.place, min) < 0.3 for other in chosen):
             chosen.append(spot)
+    for spot in spots:
+        parts = [other for other in chosen if is_part(other, spot)]
+        if len(parts) > 1 and spot.weight > 0.4 * best.weight and is_digit(spot.probabilities()):
+            return [spot]
     return chosen
 
 
@@ -345,17 +386,17 @@ def find_digits(image, judge, split=False):
         factor = min(1, side / longer)
         size = [max(1, round(factor * pixels)) for pixels in shades.shape[:2]]
         looked_at, noise = without_noise(resized(shades, size) if factor < 1 else shades)
-        votes = votes_of(enumerate(views_of(looked_at, noise)), judge)
+        votes = votes_of(enumerate(views_of(looked_at, noise, margin)), judge)
         spots = pooled(votes)
         if spots and spots[0].size > CLEAR:
             break
     faint = 0 if split else FAINT  # a page of small digits has few votes for each
-    if not spots or spots[0].weight < faint or spots[0].probabilities()[:10].max() < READ:
+    if not spots or spots[0].weight < faint or not is_digit(spots[0].probabilities()):
         raise ValueError("expected a digit, got nothing that looks like one")
     spots = separate(spots)
     if (split and len(spots) > 1) or spots[0].size < 0.1 * max(looked_at.shape):
         most = 5000 if split else 300
-        several = in_full(votes, spots[0].size, views_of(looked_at, noise), judge, most)
+        several = in_full(votes, spots[0].size, views_of(looked_at, noise, margin), judge, most)
         spots = several if len(several) > len(spots) else spots
     height, width = (pixels - 2 * margin for pixels in looked_at.shape[:2])
     found = []

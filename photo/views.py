@@ -70,19 +70,23 @@ def rises(signal):
 class View(NamedTuple):
     """A hypothesis of which pixels are ink."""
 
+    mask: int  # its number; the views of a mask differ in what they leave out
+    margin: int  # pixels added around the picture
     sign: int  # of ink: -1 darker than paper, 1 lighter
     signal: np.ndarray  # float (height, width), see signals
     contrast: np.ndarray  # float (height, width), proportional to the light that ink takes or adds
     rise: np.ndarray  # float (height, width), in logarithms
     ink: np.ndarray  # float (height, width): contrast where there is any
+    left_out: np.ndarray  # bool (height, width): the lines or frames that are left out
     numbers: np.ndarray  # int (height, width): the parts that are connected, 0 for paper
     places: list  # of the parts: slices
     amounts: np.ndarray  # of the parts: the sum of contrast
 
 
-def views_of(shades, noise):
-    """Yield Views of shades, float (height, width, 3)."""
+def views_of(shades, noise, margin=0):
+    """Yield Views of shades, float (height, width, 3), of a picture with a margin around it."""
     floor = max(0.03, 4 * noise / (np.median(shades) + 16))
+    number = 0
     for signal in signals(shades):
         for sign, rise in rises(signal):
             least = max(floor, min(5 * np.quantile(rise[::3, ::3], 0.75), 0.3))
@@ -96,15 +100,17 @@ def views_of(shades, noise):
                 if mask.mean() > 0.5 or border_of(mask).mean() > 0.5:
                     continue
                 for lines in lines_to_leave_out(mask):
-                    yield view(sign, signal, contrast, rise, ink, mask & ~lines)
+                    yield view(number, margin, sign, signal, contrast, rise, ink, mask, lines)
+                number += 1
 
 
-def view(sign, signal, contrast, rise, ink, mask):
-    """Return the View of a mask."""
-    numbers, count = ndimage.label(mask, EVERYWHERE)
-    amounts = ndimage.sum_labels(contrast, numbers, np.arange(1, count + 1))
+def view(number, margin, sign, signal, contrast, rise, ink, mask, lines):
+    """Return the View of a mask without lines."""
+    numbers, count = ndimage.label(mask & ~lines, EVERYWHERE)
+    amounts = np.bincount(numbers.flat, contrast.flat, count + 1)[1:]
     places = ndimage.find_objects(numbers)
-    return View(sign, signal, contrast, rise, ink, numbers, places, amounts)
+    pixels = signal, contrast, rise, ink, mask & lines
+    return View(number, margin, sign, *pixels, numbers, places, amounts)
 
 
 def lines_to_leave_out(mask):
