@@ -25,6 +25,7 @@ COARSE = 400  # pixels, of the longer side: digits are looked for here first,
 CLEAR = 40  # and in all pixels if the best one found is smaller than this
 PARTS = 6  # of a view that are proposed, those of most ink
 PLAUSIBLE, READ = 0.2, 0.4  # least probabilities of the best digit: in a view, of all views
+MARKS = 1000  # in a picture that is split, at most
 FAINT = 0.4  # the least weight, summed over views
 AT_BORDER = 0.3  # weight of what touches the picture's border, where desks and shadows are cut off
 NO_DIGIT = 0.8  # least probability for which lines and frames that are left out are just that
@@ -316,10 +317,18 @@ def is_frame(candidate, freed):
     return candidate.mask == freed.mask and encloses(candidate.place, freed.place)
 
 
-def in_full(votes, size, views, judge, most):
-    """Return the Spots of one view that are digits of about one size, `most` parts proposed.
+def check_marks(views):
+    """Raise ValueError if most views have more than MARKS parts."""
+    marks = sorted(len(view.places) for view in views) or [0]
+    if marks[len(marks) // 2] > MARKS:
+        found = f"found {marks[len(marks) // 2]:,} marks"
+        raise ValueError(f"{found}, too many for one picture: cut it into smaller ones")
 
-    Of the views with half of the largest weight of votes, it is that with most parts of the size.
+
+def in_full(votes, size, views, judge, split):
+    """Return the Spots that are digits of about one size, from all parts of three views.
+
+    Of the views with half of the largest weight of votes, it is those with most parts of the size.
     """
 
     def count(view):
@@ -327,11 +336,21 @@ def in_full(votes, size, views, judge, most):
 
     weights = np.bincount([v.candidate.view for v in votes], [v.weight for v in votes])
     views = itertools.islice(views, len(weights))
-    likely = (each for each in enumerate(views) if weights[each[0]] >= weights.max() / 2)
-    spots = map(Spot, votes_of([max(likely, key=lambda each: count(each[1]))], judge, most))
+    likely = [each for each in enumerate(views) if weights[each[0]] >= weights.max() / 2]
+    likely = sorted(likely, key=lambda each: -count(each[1]))[:3]
+    spots = pooled(votes_of(likely, judge, MARKS if split else 300))
     spots = [spot for spot in spots if is_digit(spot.probabilities())]
     usual = np.median([spot.size for spot in spots]) if spots else 0
-    return [spot for spot in spots if 0.5 < spot.size / usual < 2]
+    return apart(spot for spot in spots if 0.5 < spot.size / usual < 2)
+
+
+def apart(spots):
+    """Return spots without those that overlap one before them."""
+    chosen = []
+    for spot in spots:
+        if all(overlap(spot.place, other.place, min) < 0.3 for other in chosen):
+            chosen.append(spot)
+    return chosen
 
 
 def separate(spots):
@@ -339,13 +358,15 @@ def separate(spots):
 
     If these are parts of one that is a digit, too, return that one.
     """
-    best, *others = spots
-    chosen = [best]
-    for spot in others:
-        like = spot.weight > 0.4 * best.weight and 0.5 < spot.size / best.size < 2
-        like = like and spot.votes[0].candidate.contrast > 0.5 * best.votes[0].candidate.contrast
-        if like and all(overlap(spot.place, other.place, min) < 0.3 for other in chosen):
-            chosen.append(spot)
+    best = spots[0]
+
+    def is_like_it(spot):
+        own, other = (each.votes[0].candidate for each in (spot, best))
+        alike = 0.5 < spot.size / best.size < 2 and own.contrast > 0.5 * other.contrast
+        is_cut = own.at_border and spot.probabilities()[:10].argmax() != 1  # a 1 may be an edge
+        return alike and spot.weight > 0.4 * best.weight * (AT_BORDER if is_cut else 1)
+
+    chosen = apart(filter(is_like_it, spots))
     for spot in spots:
         parts = [other for other in chosen if is_part(other, spot)]
         if len(parts) > 1 and spot.weight > 0.4 * best.weight and is_digit(spot.probabilities()):
@@ -390,13 +411,14 @@ def find_digits(image, judge, split=False):
         spots = pooled(votes)
         if spots and spots[0].size > CLEAR:
             break
+    if split:
+        check_marks(views_of(looked_at, noise, margin))
     faint = 0 if split else FAINT  # a page of small digits has few votes for each
     if not spots or spots[0].weight < faint or not is_digit(spots[0].probabilities()):
         raise ValueError("expected a digit, got nothing that looks like one")
     spots = separate(spots)
     if (split and len(spots) > 1) or spots[0].size < 0.1 * max(looked_at.shape):
-        most = 5000 if split else 300
-        several = in_full(votes, spots[0].size, views_of(looked_at, noise, margin), judge, most)
+        several = in_full(votes, spots[0].size, views_of(looked_at, noise, margin), judge, split)
         spots = several if len(several) > len(spots) else spots
     height, width = (pixels - 2 * margin for pixels in looked_at.shape[:2])
     found = []

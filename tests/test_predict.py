@@ -485,6 +485,13 @@ def test_a_neighbour_cut_off_by_the_border_is_no_second_digit():
     assert read(strokes_on((400, 400), six, neighbour, width=14))[0] == 6
 
 
+def test_a_second_digit_that_touches_the_border_counts():
+    one = [(40, 80), (70, 50), (70, 150)]
+    two = [*arc(135, 75, 28, 25, -160, 30), (110, 150), (170, 145)]
+    with pytest.raises(ValueError, match="found 2 digits"):
+        predict.digits_in(NET, strokes_on((170, 200), one, two, width=12))
+
+
 def test_parts_of_an_open_four_are_no_two_digits():
     body, stem = [(150, 90), (140, 215), (250, 205)], [(255, 150), (245, 330)]
     page = strokes_on((420, 420), body, stem, width=7)
@@ -545,3 +552,13 @@ def test_rows_of_digits_are_read_row_by_row():
             place = 30 + 95 * column, 10 + 95 * row + 4 * column
             ImageDraw.Draw(page).text(place, digit, fill=30, font=writing)
     assert "".join(str(digit.probabilities.argmax()) for digit in found_in(page)) == "27463580291"
+
+
+def test_a_page_of_a_thousand_marks_is_refused_with_a_reason():
+    page = Image.new("L", (700, 1000), 250)
+    writing = ImageFont.truetype(str(FONTS / "DejaVuSans.ttf"), 14)
+    for row, column in itertools.product(range(46), range(26)):
+        place = 25 * column + 20, 21 * row + 10
+        ImageDraw.Draw(page).text(place, str(row * column % 10), fill=60, font=writing)
+    with pytest.raises(ValueError, match="marks, too many for one picture"):
+        found_in(page)
