@@ -62,7 +62,7 @@ def rows(text):
 
 
 @pytest.mark.parametrize(
-    "name", [STEPS[0], pytest.param(STEPS[1], marks=pytest.mark.long), STEPS[2]]
+    "name", [*(pytest.param(name, marks=pytest.mark.long) for name in STEPS[:2]), STEPS[2]]
 )
 def test_it_runs_with_the_files_that_it_asks_for(name, tmp_path, monkeypatch):
     root = first_digits(tmp_path / "root", train=TRAINING_IMAGES[name], test=10)

@@ -99,7 +99,9 @@ def assert_same(first, second):
         ("one cycle", {}),
         ("averaged_model", {}),
         ("plateau", {"on_device": False}),
-        ("averaged_model", {"on_device": False, "num_workers": 2}),
+        pytest.param(
+            "averaged_model", {"on_device": False, "num_workers": 2}, marks=pytest.mark.long
+        ),
     ],
     ids=["plateau", "one cycle", "averaged_model", "ordinary loader", "two workers"],
 )

@@ -276,6 +276,7 @@ def check_alike(table, other):
         assert table[name] == other[name]
 
 
+@pytest.mark.long
 def test_processes_and_ranks_come_to_the_same(code, small_root, processes, tmp_path):
     folder = code("processes")
     process = processes.Process(target=as_script, args=(folder, small_root))

@@ -90,7 +90,10 @@ def run(wrap, average, checkpoint, epochs):
     ("wrap", "average"),
     [
         *((wrap, None) for wrap in WRAPPERS),
-        *((wrap, average) for wrap in WRAPPERS if "AveragedModel" not in wrap),
+        *(
+            (wrap, average)
+            for wrap in ("none", "compile", "DataParallel", "layers compiled", "all")
+        ),
         ("none", compiled_average),
         ("compile", compiled_average),
     ],
