@@ -144,7 +144,7 @@ def crash(start, root, folder, reference, number):
     draw = random.Random(number)
     killing = KILLS[number % len(KILLS)]
     kills = 0
-    for attempt in range(draw.choice((1, 1, 2))):
+    for attempt in range(draw.choice((1, 1, 1, 2))):
         exit_code = start(root, folder, killing, 1000 * attempt + number)
         assert exit_code in (-signal.SIGKILL, 0)
         kills += exit_code != 0
