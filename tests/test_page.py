@@ -19,6 +19,8 @@ from data import find_mnist, load_mnist
 from layers import trace
 from mnist_format import MEAN, STD, to_mnist_format
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def sample():
@@ -35,12 +37,7 @@ def encoded(images):
     return base64.b64encode(images.numpy().tobytes()).decode()
 
 
-# --- The file ------------------------------------------------------------------------------------
-
-
-def test_the_page_is_what_its_sources_make():
-    assert make_demo.PAGE.read_text("utf-8") == make_demo.page()
-    assert make_demo.PAGE.stat().st_size <= 250_000
+# --- The examples --------------------------------------------------------------------------------
 
 
 @pytest.mark.real

@@ -1,4 +1,4 @@
-"""What the page answers: digits of many hands, no digit, more than one; the same as in Python."""
+"""The page as its sources make it, and what it answers: the same as in Python."""
 
 import base64
 
@@ -97,6 +97,11 @@ def read(page, drawings):
         ink = np.unpackbits(bits).reshape(504, 504)
         rows.append([ink, np.array(pixels).reshape(28, 28), np.array(shares), says])
     return rows
+
+
+def test_the_page_is_what_its_sources_make():
+    assert make_demo.PAGE.read_text("utf-8") == make_demo.page()
+    assert make_demo.PAGE.stat().st_size <= 250_000
 
 
 def test_digits_of_any_hand(open_page):
