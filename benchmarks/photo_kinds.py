@@ -1,7 +1,7 @@
 """Photographs of digits, of many kinds.
 
 A kind is called with a Glyph and NumPy's random generator, and returns a PIL image. photo/ was
-tuned on the kinds in TUNE; those in REPORT were only reported.
+tuned on the kinds in TUNE. Those in REPORT chose no constant, but failures among them led to rules.
 """
 
 import io
@@ -243,7 +243,7 @@ def ball_pen_on_yellow(glyph, rng):
     return camera(painted(ink, (250, 225, 110), (50, 70, 160)), rng, blur=1)
 
 
-# Kinds that were only reported
+# Other kinds: they chose no constant, but failures among them led to rules
 
 
 def spot_of_a_lamp(glyph, rng):

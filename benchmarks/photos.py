@@ -39,7 +39,7 @@ from report import markdown_table
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 SEVERAL = "several"
-TITLES = {"tune": "Tuned on", "report": "Reported", "nothing": "To be refused"}
+TITLES = {"tune": "Tuned on", "report": "Others", "nothing": "To be refused"}
 SHOWN = 48  # pictures at most in --picture
 
 

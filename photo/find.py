@@ -369,7 +369,7 @@ def separate(spots):
     chosen = apart(filter(is_like_it, spots))
     for spot in spots:
         parts = [other for other in chosen if is_part(other, spot)]
-        if len(parts) > 1 and spot.weight > 0.4 * best.weight and is_digit(spot.probabilities()):
+        if len(parts) > 1 and spot.weight > 0.25 * best.weight and is_digit(spot.probabilities()):
             return [spot]
     return chosen
 
