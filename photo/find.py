@@ -305,7 +305,7 @@ def votes_of(views, judge, most=PARTS):
         for k in settled([candidates[k] for k in group], probabilities[group]):
             own, answer = candidates[group[k]], probabilities[group[k]]
             is_freed = own.left_out is not None and answers[id(own.left_out)][10:].sum() > NO_DIGIT
-            share = own.shares[1] if is_freed else own.shares[0]
+            share = min(own.shares[1], 4 * own.shares[0]) if is_freed else own.shares[0]
             weight = own.contrast * share**2 * (AT_BORDER if own.at_border else 1)
             votes.append(Vote(weight, own, answer))
             freed += [own] if is_freed and is_digit(answer) else []

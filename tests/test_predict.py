@@ -419,6 +419,14 @@ def test_a_shadow_is_no_digit():
             seen_in(page)
 
 
+def test_a_vignette_in_coloured_noise_is_no_digit():
+    rng = np.random.default_rng(25)
+    y, x = np.mgrid[0:600, 0:800]
+    light = 1 / (1 + ((x - 270) / 420) ** 2 + ((y - 180) / 420) ** 2)
+    shades = np.array([250, 225, 110]) * light[..., None] + rng.normal(0, 6, (600, 800, 3))
+    assert read(Image.fromarray(shades.clip(0, 255).astype(np.uint8)))[0] is None
+
+
 # --- Faults that were seen in pictures of other people --------------------------------------------
 
 
