@@ -41,6 +41,8 @@ SUMMARY = (  # network and recipe, file, how it differs
     ("Net5, `quick`, one epoch", "net5-quick1"),
     ("**Net6, `separable`**", "net6-separable"),
     ("Net7, `separable`", "net7-separable"),
+    ("Net7 of width 60, `wide`", "net7-width60-wide"),
+    ("Net8, `tiny`", "net8-tiny"),
 )
 DETAILS = (
     ("Net4, `plateau`: the exercise's", "net4-plateau"),
@@ -53,6 +55,10 @@ DETAILS = (
     ("Net5, `quick`, one epoch", "net5-quick1"),
     ("Net6, `separable`", "net6-separable"),
     ("Net7, `separable`", "net7-separable"),
+    ("Net7 of width 60, `wide`", "net7-width60-wide"),
+    ("Net8, `tiny`", "net8-tiny"),
+    ("Net8 of width 24, `tiny`", "net8-width24-tiny"),
+    ("Net8, `tiny`, 60 epochs", "net8-tiny60"),
 )
 
 GPU = (  # what gpu.py trains
