@@ -4,6 +4,7 @@
     python benchmarks/ship_weights.py net5 runs/sweeps/net5-best/seed-1.pt
     python benchmarks/ship_weights.py net6 runs/sweeps/net6-separable/seed-1.pt
     python benchmarks/ship_weights.py net7 runs/sweeps/net7-separable/seed-1.pt
+    python benchmarks/ship_weights.py net8 runs/sweeps/net8-tiny/seed-1.pt
     python benchmarks/ship_weights.py net5 runs/sweeps/net5-hands/seed-1.pt --as net5_hands
 
 The checkpoint is of a run of seeds.py on all 60,000 images with a seed fixed beforehand, so nothing
@@ -84,8 +85,8 @@ def main(arguments=None):
     given |= parser.given_arguments(options, options.name)
     try:
         checkpoint = load_checkpoint(options.checkpoint)
-        *_, last_bias = evaluated_weights(checkpoint).values()
-        given["classes"] = len(last_bias)
+        hands = checkpoint["settings"]["recipe"] == "hands"
+        given["classes"] = 11 if hands else 10
         recipe = RECIPES[checkpoint["settings"]["recipe"]]()
         loader = utils.data_loader(
             recipe.train_transforms,
@@ -97,7 +98,7 @@ def main(arguments=None):
         )[2]
         net = NETS[options.name](**given)
         content, entry = entry_for(name, net, given, checkpoint, loader)
-        if checkpoint["settings"]["recipe"] == "hands":
+        if hands:
             entry["held_out"] = held_out(net)
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         sys.exit(f"ship_weights.py: error: {error}")
