@@ -135,6 +135,14 @@ def ship(here, small_root, *options):
     ship_weights.main([*command, "--root", str(small_root), "--source", "auto"])
 
 
+def test_weights_of_a_network_that_ends_in_no_bias_ship(here, small_root):
+    run(small_root, "sweep", networks.Net8, RECIPES["tiny"])
+    command = ["net8", str(here / "states" / "sweep" / "seed-1.pt"), "--root", str(small_root)]
+    ship_weights.main([*command, "--source", "auto"])
+    (entry,) = json.loads((here / "weights" / "metadata.json").read_text())
+    assert entry["arguments"] == {"width": 21, "classes": 10}
+
+
 def test_weights_ship_with_what_made_them(here, small_root, capsys):
     result = run(small_root, "sweep", partial(networks.Net5, width=8), RECIPES["best"])
     for _ in range(2):
