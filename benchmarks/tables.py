@@ -58,7 +58,6 @@ DETAILS = (
     ("Net7 of width 60, `wide`", "net7-width60-wide"),
     ("Net8, `tiny`", "net8-tiny"),
     ("Net8 of width 24, `tiny`", "net8-width24-tiny"),
-    ("Net8, `tiny`, 60 epochs", "net8-tiny60"),
 )
 
 GPU = (  # what gpu.py trains
@@ -263,7 +262,7 @@ def field(name, field):
         "minutes": lambda: f"{statistics.median(t['seconds']) / 60:.0f}",
         "seconds": lambda: f"{statistics.median(t['seconds']):.0f}",
         "loss": lambda: f"{statistics.mean(t['loss']):.4f}",
-        "correct": lambda: f"{100 * t['kinds'][-1]['correct'] / t['kinds'][-1]['n']:.0f}",
+        "correct": lambda: f"{100 * t['kinds'][-1]['correct'] / t['kinds'][-1]['n']:.1f}",
         "n": lambda: f"{t['kinds'][-1]['n']:,}",
     }
     return str(values[field]())
