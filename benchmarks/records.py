@@ -69,7 +69,10 @@ NET6 = Record(
 )
 NET7 = Record("net7-separable", "--net net7 --recipe separable --seeds 1-10", "2026-11-26")
 WIDTH_60 = Record(
-    "net7-width60-wide", "--net net7 --width 60 --recipe wide --seeds 1-5", "2026-11-26"
+    "net7-width60-wide",
+    "--net net7 --width 60 --recipe wide --seeds 1-5",
+    "2026-11-26",
+    net="Net7 of width 60",
 )
 TRACKS = (
     Track(
