@@ -13,7 +13,7 @@ def test_every_record_keeps_the_rules(track):
         for result in results:
             settings = result["settings"]
             assert (settings["split"], settings["training_images"]) == ("test", 60_000)
-            assert settings["parameters"] < 8_000
+            assert settings["parameters"] < track.limit
             assert settings["epochs"] <= 15
 
 
