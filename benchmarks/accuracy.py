@@ -162,7 +162,7 @@ def place_labels(axes, texts, points, edges=()):
     labels, inside = [], axes.get_window_extent()
     for text, x, y, colour in sorted(texts, key=lambda each: -each[2]):
         label = axes.annotate(
-            text, (x, y), color=colour, size=plots.SMALL, ha="center", va="center"
+            text, (x, y), color=colour, size=plots.SMALL - 1, ha="center", va="center"
         )
         label.set_in_layout(False)
         size, point = label.get_window_extent().size + 2 * unit, to_pixels((x, y))
@@ -184,7 +184,7 @@ def place_labels(axes, texts, points, edges=()):
 
 def places_around(point, size, unit):
     """Yield Bboxes of a size around a point, nearest first, with the line to each, (20, 2)."""
-    for distance in range(7, 300, 5):
+    for distance in range(7, 400, 5):
         for angle in np.linspace(0, 2 * np.pi, 32, endpoint=False):
             direction = np.array([np.cos(angle), np.sin(angle)])
             centre = point + direction * (distance * unit + size / 2)
