@@ -83,7 +83,7 @@ def plot_accuracy_against_parameters(ours, peers, title=None, limit=8_000):
     `ours` holds (name, parameters, accuracies over seeds in per cent), `peers` holds (name,
     parameters, accuracy). Each of ours has a large point for the mean and small ones for the
     seeds. The area of at least 99.4 % with fewer than `limit` parameters is shaded. A line joins
-    our best at each size; other widths are labelled only if they are on it.
+    our best at each size; of ours, those on it are labelled.
     """
     figure = plots.new_figure(12, 7.5)
     axes = figure.subplots()
@@ -128,7 +128,7 @@ def plot_accuracy_against_parameters(ours, peers, title=None, limit=8_000):
     texts = [
         (f"{name}\n{mean:.2f}, {seeds} seed{'s' * (seeds > 1)}", size, mean, plots.BLUE)
         for name, size, mean, seeds in means
-        if "width" not in name or (size, mean) in line
+        if (size, mean) in line
     ]
     texts += [(f"{name}\n{value:.2f}", size, value, plots.ORANGE) for name, size, value in peers]
     points = [(size, value) for _, size, each in ours for value in each]
@@ -162,7 +162,7 @@ def place_labels(axes, texts, points, edges=()):
     labels, inside = [], axes.get_window_extent()
     for text, x, y, colour in sorted(texts, key=lambda each: -each[2]):
         label = axes.annotate(
-            text, (x, y), color=colour, size=plots.SMALL - 1, ha="center", va="center"
+            text, (x, y), color=colour, size=plots.SMALL, ha="center", va="center"
         )
         label.set_in_layout(False)
         size, point = label.get_window_extent().size + 2 * unit, to_pixels((x, y))
