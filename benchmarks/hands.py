@@ -17,7 +17,7 @@ from seeds import RESULTS, STATES, seed_list
 import utils
 from checkpoints import evaluated_weights, load_checkpoint, write_atomically
 from model import Net5
-from options import OneLineParser
+from options import OneLineParser, run_main
 from photo.negatives import NO_DIGIT
 from photo.training import held_out
 from recipes import normalised
@@ -59,4 +59,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)
