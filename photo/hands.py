@@ -103,22 +103,22 @@ def where(chosen, stroke, other=None):
 
 
 def zero(draw):
-    """A ring, more or less closed; slashed or dotted in half of them."""
+    """A ring, more or less closed; slashed or dotted in 60 %."""
     rx, ry = draw.between(0.26, 0.42), 0.5
     ring = arc(draw, (0.5, 0.5), (rx, ry), draw.around(-80, 25), -draw.around(365, 15))
     kind = draw.between(0, 1)  # most slashes lean to the right, some are upright or level
-    degrees = np.where(kind < 0.5, draw.around(52, 16), draw.between(0, 180))
-    degrees = np.where(kind > 0.55, draw.around(90, 12), degrees)
-    degrees = np.where(kind > 0.82, draw.around(0, 10), degrees)
+    degrees = np.where(kind < 0.4, draw.around(52, 16), draw.between(0, 180))
+    degrees = np.where(kind > 0.45, draw.around(90, 14), degrees)
+    degrees = np.where(kind > 0.78, draw.around(0, 10), degrees)
     angle = np.deg2rad(degrees)
     reach = draw.between(0.5, 1.5)  # inside the ring, to the ring, beyond
-    reach = np.where(draw.chance(0.35), draw.between(1.3, 2.0), reach)
-    reach = np.where(draw.chance(0.12), 0.02, reach)  # a dot
+    reach = np.where(draw.chance(0.45), draw.between(1.3, 2.2), reach)
+    reach = np.where(draw.chance(0.1), 0.02, reach)  # a dot
     edge = 1 / np.hypot(np.cos(angle) / rx, np.sin(angle) / ry)
     x, y = reach * edge * np.cos(angle), reach * edge * np.sin(angle)
     cx, cy = draw.around(0.5, 0.03), draw.around(0.5, 0.04)
     slash = line(draw, (cx - x, cy + y), (cx + x, cy - y))
-    return [ring, where(draw.chance(0.5), slash)]
+    return [ring, where(draw.chance(0.6), slash)]
 
 
 def one(draw):
@@ -127,7 +127,7 @@ def one(draw):
     stem = line(draw, (0.5 + lean, 0), (0.5 - lean, 1))
     short = draw.chance(0.4)
     length = np.where(short, draw.between(0.15, 0.4), draw.between(0.15, 0.95))
-    angle = np.deg2rad(draw.between(22, np.where(short, 66, 58)))
+    angle = np.deg2rad(draw.between(22, np.where(short, 78, 58)))
     length = np.minimum(length, 0.65 / np.sin(angle))
     x, y = length * np.sin(angle), length * np.cos(angle)
     bow = draw.around(0, 0.045) * length
@@ -139,19 +139,20 @@ def one(draw):
     level = 1 + np.where(draw.chance(0.3), draw.between(0.03, 0.14), draw.around(0.01, 0.02))
     tilt = draw.around(0, 0.02)
     foot = line(draw, (0.5 - lean - left, level + tilt), (0.5 - lean + right, level - tilt))
-    tail = curve(draw, (0.5 - lean, 0.9), (0.52 - lean, 1), (0.6 - lean + left / 4, 0.95))
+    rise = draw.between(0.02, 0.3)
+    tail = curve(draw, (0.5 - lean, 0.9), (0.52 - lean, 1), (0.6 - lean + left / 4, 1 - rise))
     has_foot = draw.chance(0.3)
     return [
         stem,
         where(draw.chance(0.7), upstroke),
         where(has_foot, foot),
-        where(draw.chance(0.08) & ~has_foot, tail),
+        where(draw.chance(0.1) & ~has_foot, tail),
     ]
 
 
 def two(draw):
     """A bow, a diagonal and a base, which is straight, wavy or starts with a loop."""
-    low, right = draw.around(0.97, 0.02), draw.between(0.75, 1.0)
+    low, right = draw.around(0.97, 0.02), draw.between(0.5, 1.0)
     head = [
         (draw.around(0.17, 0.08), draw.around(0.22, 0.08)),
         (draw.around(0.42, 0.06), draw.around(0.0, 0.01)),
@@ -337,13 +338,18 @@ def eight(draw):
 
 
 def nine(draw):
-    """A ring and a stem, straight, bent or hooked at its foot; or in one stroke."""
+    """A ring and a stem, straight, bent or hooked at its foot; or in one stroke.
+
+    In 15 % the stem hangs from the lower right of the ring, not from its side.
+    """
     ry, rx = draw.between(0.15, 0.3), draw.between(0.22, 0.42)
     cx, right = 0.45, 0.45 + rx
     ring = arc(draw, (cx, ry), (rx, ry), draw.around(-20, 15), -draw.around(350, 20))
     foot = draw.between(0.2, 0.95)
     foot = np.where(draw.chance(0.4), right + draw.around(0.0, 0.04), foot)
-    top = ry - draw.between(0.0, 0.8) * ry
+    hangs, angle = draw.chance(0.15), np.deg2rad(draw.between(15, 75))
+    top = np.where(hangs, ry + ry * np.sin(angle), ry - draw.between(0.0, 0.8) * ry)
+    right = np.where(hangs, cx + rx * np.cos(angle), right)
     straight = line(draw, (right, top), (foot, 1))
     bent = curve(draw, (right, top), (right + draw.around(-0.02, 0.06), 0.55), (foot, 1))
     hooked = curve(

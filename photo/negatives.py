@@ -8,7 +8,7 @@ a 1, a D is a 0.
 import numpy as np
 from scipy import ndimage
 
-from photo.hands import CANVAS, Draw, curve, digit_inks, drawn, formatted, line, paths, where
+from photo.hands import CANVAS, Draw, arc, curve, digit_inks, drawn, formatted, line, paths, where
 
 NO_DIGIT = 10  # the label
 GRID = (np.mgrid[:CANVAS, :CANVAS] + 0.5 - CANVAS / 2) / CANVAS  # y and x, from -0.5 to 0.5
@@ -148,6 +148,88 @@ def scribbles(draw, inks):
     return sketched([where(kind < 0.4, curves, where(kind < 0.7, few, zigzag))], draw, turned=60)
 
 
+def spokes(draw, degrees, start, end):
+    """Return straight strokes on the rays at angles (n,) of a circle of radius 0.5."""
+    x, y = (0.5 * way(np.deg2rad(degrees)) for way in (np.cos, np.sin))
+    return line(draw, (0.5 + start * x, 0.5 + start * y), (0.5 + end * x, 0.5 + end * y))
+
+
+def rings(draw, inks):
+    """Rings with what is no slash in them: a face, two hands of a clock, marks along the rim."""
+    kind, turn, mouth = draw.between(0, 1), draw.between(0, 360), draw.between(40, 80)
+    eyes = [line(draw, (x, 0.3), (x, draw.between(0.33, 0.45))) for x in (0.33, 0.67)]
+    face = [*eyes, arc(draw, (0.5, 0.5), (0.28, 0.26), 90 - mouth, 2 * mouth)]
+    hands = [spokes(draw, turn, draw.between(-0.2, 0), draw.between(0.5, 0.95))]
+    hands.append(spokes(draw, turn + draw.between(40, 140), 0, draw.between(0.4, 0.8)))
+    marks = [spokes(draw, turn + 60 * k, 0.75, 0.95) for k in range(6)]
+    return sketched(
+        [
+            arc(draw, (0.5, 0.5), (0.5, 0.5), turn, 365),
+            *(where(kind < 0.4, stroke) for stroke in face),
+            *(where((kind > 0.4) & (kind < 0.9), stroke) for stroke in hands),
+            *(where(kind > 0.7, stroke) for stroke in marks),
+        ],
+        draw,
+        (0.03, 0.1),
+    )
+
+
+def arcs(draw, inks):
+    """Parts of a ring, bare, with marks as of a clock, or with legs as of a U, turned.
+
+    One that rounds the top right alone is a 7, and left out.
+    """
+    kind, ry = draw.between(0, 1), draw.between(0.35, 0.5)
+    legged = kind > 0.6
+    middle = np.where(legged, 90 * draw.rng.integers(0, 4, draw.n), draw.between(0, 260))
+    sweep = np.where(legged, 180, draw.between(120, 230))
+    start, back, length = middle - sweep / 2, np.deg2rad(middle + 180), draw.between(0, 0.8)
+    marks = [spokes(draw, start + sweep * k / 4, 0.75, 0.95) for k in range(5)]
+    ring = arc(draw, (0.5, 0.5), (0.5, ry), start, sweep)
+    legs = []
+    for end in (back - np.pi / 2, back + np.pi / 2):
+        x, y = 0.5 + 0.5 * np.cos(end), 0.5 + ry * np.sin(end)
+        legs.append(line(draw, (x, y), (x + length * np.cos(back), y + length * np.sin(back))))
+    return sketched(
+        [
+            ring,
+            *(where(kind < 0.25, mark) for mark in marks),
+            *(where(legged, leg) for leg in legs),
+        ],
+        draw,
+    )
+
+
+def shapes(draw, inks):
+    """A heart, a triangle or a star."""
+    dent, tip = draw.between(0.05, 0.3), draw.around(0.5, 0.05)
+    left, right = (
+        curve(draw, (0.5, dent), (0.5 + s * 0.25, 0.0), (0.5 + s * 0.5, 0.25), (tip, 1))
+        for s in (-1, 1)
+    )
+    triangle = line(draw, (0, 1), (draw.between(0.2, 0.8), 0), (1, 1), (0, 1), wobble=0.04)
+    turns = np.deg2rad(144) * np.arange(6)
+    star = line(draw, *((0.5 + 0.5 * np.sin(t), 0.5 - 0.5 * np.cos(t)) for t in turns), wobble=0.03)
+    kind = draw.between(0, 1)
+    first = where(kind < 0.45, left, where(kind < 0.7, triangle, star))
+    return sketched([first, where(kind < 0.45, right)], draw, turned=15)
+
+
+def pairs_of_dots(draw, inks):
+    """Two dots, round or square, that touch or nearly do, not one above the other."""
+    y, x = GRID
+    a, distance = draw.between(0, 1.2), draw.between(0.15, 0.3)
+    a = np.where(draw.chance(0.5), a, -a)
+    ink = np.zeros((draw.n, CANVAS, CANVAS), dtype=np.float32)
+    for side in (-1, 1):
+        dx, dy = (side * distance * way(a) for way in (np.cos, np.sin))
+        dx, dy = (np.abs(v - d[:, None, None]) for v, d in ((x, dx), (y, dy)))
+        power = draw.rng.choice([2, 10], (draw.n, 1, 1))
+        radius = draw.between(0.12, 0.22)[:, None, None]
+        ink = np.maximum(ink, filled((dx**power + dy**power) ** (1 / power) - radius))
+    return ink
+
+
 def textures(draw, inks):
     """Clouds, fine or coarse, and stripes, in a square."""
     clouds = [fields(draw, smoothness) for smoothness in (1.5, 3, 5)]
@@ -280,7 +362,7 @@ def framed(draw, inks):
 
 KINDS = (
     *(dots, bars, sides, parallels, letters, letters, scribbles, textures, specks, edges),
-    *(wrong_signs, holes, several, several, framed),
+    *(wrong_signs, holes, several, several, framed, rings, arcs, shapes, pairs_of_dots),
 )
 
 
