@@ -220,12 +220,11 @@ def tiny():
 def hands():
     """`light` for 11 classes: generated digits and images of no digit are added to each batch.
 
-    The generated images vary already, so more augmentation is not needed. 30 epochs, because there
-    is more to learn.
+    The generated images vary already, so more augmentation is not needed.
     """
     from photo.training import with_generated  # here, because no other recipe needs SciPy
 
-    return replace(light(), epochs=30, wrap_loader=with_generated)
+    return replace(light(), wrap_loader=with_generated)
 
 
 RECIPES = {

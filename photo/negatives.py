@@ -318,45 +318,46 @@ def several(draw, inks):
 
 
 def framed(draw, inks):
-    """A digit with a frame around it, or with ruled lines longer than the digit is high."""
+    """A digit in a frame or a circle, which it may touch, or with long ruled lines beside it.
+
+    No circle around a narrow digit: a 1 in a circle is a slashed 0.
+    """
     digits = inks(draw)
     big = np.zeros((draw.n, 2 * CANVAS, 2 * CANVAS), dtype=np.float32)
     middle = slice(CANVAS // 2, CANVAS // 2 + CANVAS)
     big[:, middle, middle] = digits
-    kind = draw.between(0, 1)
-    margins = draw.rng.uniform(0.0, 0.45, (draw.n, 4)) * CANVAS / 2
-    width = draw.rng.integers(1, 4, draw.n)
-    for k in range(draw.n):
+    y, x = np.mgrid[: 2 * CANVAS, : 2 * CANVAS] + 0.5
+    kind, widths = draw.between(0, 1), draw.rng.integers(1, 5, draw.n)
+    gaps = draw.rng.uniform(-0.12, 0.45, (draw.n, 4)) * CANVAS / 2
+    for k, (w, rng) in enumerate(zip(widths, draw.rng.spawn(draw.n), strict=True)):
         ys, xs = (np.flatnonzero((digits[k] > 0.5).any(axis=axis)) for axis in (1, 0))
-        top, bottom = ys[0] - margins[k, 0], ys[-1] + margins[k, 1]
-        left, right = xs[0] - margins[k, 2], xs[-1] + margins[k, 3]
-        top, bottom, left, right = (round(v) + CANVAS // 2 for v in (top, bottom, left, right))
-        w = width[k]
-        if kind[k] < 0.5:
-            sides = draw.rng.random(4) < 0.9
-            if sides.sum() < 2:
-                sides[:] = True
-            for side, place in zip(
-                sides,
-                (
-                    np.s_[top - w : top, left - w : right + w],
-                    np.s_[bottom : bottom + w, left - w : right + w],
-                    np.s_[top - w : bottom + w, left - w : left],
-                    np.s_[top - w : bottom + w, right : right + w],
-                ),
-                strict=True,
-            ):
-                if side:
-                    big[k][place] = 1
+        margins = np.maximum(gaps[k], 0) if kind[k] > 0.7 else gaps[k]
+        edges = np.array([ys[0], xs[0], ys[-1], xs[-1]]) + margins * [-1, -1, 1, 1]
+        top, left, bottom, right = np.round(edges + CANVAS / 2).astype(int)
+        if kind[k] < 0.25 and np.ptp(xs) > 0.65 * np.ptp(ys):
+            radii = np.array([bottom - top, right - left]) / 2 * rng.uniform(1.1, 1.4)
+            from_centre = (y - (top + bottom) / 2) / radii[0], (x - (left + right) / 2) / radii[1]
+            big[k][np.abs(np.hypot(*from_centre) - 1) * radii.min() < w / 2] = 1
+        elif kind[k] < 0.7:
+            sides = (
+                np.s_[top - w : top, left - w : right + w],
+                np.s_[bottom : bottom + w, left - w : right + w],
+                np.s_[top - w : bottom + w, left - w : left],
+                np.s_[top - w : bottom + w, right : right + w],
+            )
+            present = rng.random(4) < 0.9
+            for side in range(4):
+                if present[side] or present.sum() < 2:
+                    big[k][sides[side]] = 1
         else:
-            wide = max(bottom - top, right - left) * draw.rng.uniform(0.65, 0.9)
-            a, b = max(0, round(CANVAS - wide)), min(2 * CANVAS, round(CANVAS + wide))
-            level = draw.rng.choice([top - w, bottom])  # through the middle, it may be a slash
-            if draw.rng.random() < 0.7:
-                big[k, level : level + w, a:b] = 1
+            wide = max(bottom - top, right - left) * rng.uniform(0.65, 0.9)
+            along = slice(max(0, round(CANVAS - wide)), min(2 * CANVAS, round(CANVAS + wide)))
+            if rng.random() < 0.7:  # through the middle, it may be a slash
+                level = rng.choice([top - w, bottom])
+                big[k, level : level + w, along] = 1
             else:
-                level = draw.rng.choice([left, right])
-                big[k, a:b, level : level + w] = 1
+                level = rng.choice([left, right])
+                big[k, along, level : level + w] = 1
     return big
 
 

@@ -16,7 +16,7 @@ from mnist_format import MEAN, STD
 from photo.hands import digits, restyled_digits
 from photo.negatives import NO_DIGIT, negatives
 
-BESIDE = 20, 8, 10  # generated digits, restyled ones and negatives beside each batch of 128
+BESIDE = 20, 8, 12  # generated digits, restyled ones and negatives beside each batch of 128
 POOL = 40_000, 16_000, 24_000  # of each, made once for a run: an image is seen a few times
 HELD_OUT = 1_000_001  # a seed that no run has
 
