@@ -222,9 +222,9 @@ def hands():
 
     The generated images vary already, so more augmentation is not needed.
     """
-    from photo.training import with_generated  # here, because no other recipe needs SciPy
+    from photo.training import weighted_loss, with_generated  # no other recipe needs SciPy
 
-    return replace(light(), wrap_loader=with_generated)
+    return replace(light(), loss_function=weighted_loss, wrap_loader=with_generated)
 
 
 RECIPES = {

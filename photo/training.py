@@ -10,6 +10,7 @@ from itertools import chain, repeat
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from batched import DeviceLoader
 from mnist_format import MEAN, STD
@@ -19,6 +20,7 @@ from photo.negatives import NO_DIGIT, negatives
 BESIDE = 20, 8, 12  # generated digits, restyled ones and negatives beside each batch of 128
 POOL = 40_000, 16_000, 24_000  # of each, made once for a run: an image is seen a few times
 HELD_OUT = 1_000_001  # a seed that no run has
+NO_DIGIT_WEIGHT = 0.25  # in the loss: a digit refused is worse than a scribble read
 
 
 class BesideLoader:
@@ -51,6 +53,13 @@ class BesideLoader:
         endless = [chain.from_iterable(repeat(other)) for other in others]
         for batches in zip(first, *endless, strict=False):
             yield tuple(map(torch.cat, zip(*batches, strict=True)))
+
+
+def weighted_loss(outputs, labels):
+    """Return the cross-entropy of log-probabilities (N, 11): no digit has NO_DIGIT_WEIGHT."""
+    weights = outputs.new_ones(outputs.shape[1])
+    weights[NO_DIGIT] = NO_DIGIT_WEIGHT
+    return F.nll_loss(outputs, labels, weights)
 
 
 @torch.no_grad()

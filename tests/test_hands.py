@@ -149,6 +149,16 @@ def test_no_test_image_is_used(tmp_path):
         assert torch.equal(labels, same_labels)
 
 
+def test_no_digit_counts_less_in_the_loss():
+    outputs = torch.randn(4, 11, generator=torch.Generator().manual_seed(1)).log_softmax(dim=1)
+    labels = torch.tensor([3, 10, 0, 10])
+    losses = -outputs[range(4), labels]
+    weights = torch.tensor([1, training.NO_DIGIT_WEIGHT, 1, training.NO_DIGIT_WEIGHT])
+    assert training.NO_DIGIT_WEIGHT < 1
+    expected = (losses * weights).sum() / weights.sum()
+    assert torch.isclose(training.weighted_loss(outputs, labels), expected)
+
+
 def test_an_interrupted_run_goes_on(tmp_path, small_root, monkeypatch):
     monkeypatch.setattr(training, "with_generated", partial(training.with_generated, pool=POOL))
     net = partial(networks.Net5, width=4)
