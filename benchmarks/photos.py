@@ -125,25 +125,32 @@ def pictures_in(folder):
     return kinds
 
 
-def measured_folder(net, kinds):
-    """Return the rows of {kind: files}, and the failures as (file, Answer)."""
-    rows, failures = [], []
+def read_folder(net, kinds):
+    """Read {kind: files}; return (kind, file, label, Answer) tuples.
+
+    A file that is no picture is refused, and has the label -1, because no answer would be right.
+    """
+    answers = []
     for kind, files in kinds.items():
-        answers = []
         for file in files:
             try:
                 with Image.open(file) as image:
-                    answer = read(net, image)
+                    answers.append((kind, file, label_of(file), read(net, image)))
             except predict.UNREADABLE as error:
-                answer = Answer(None, 0.0, str(error))
-                answers.append((-1, answer))  # not correct, whatever was wanted
-                failures.append((file, answer))
-                continue
-            answers.append((label_of(file), answer))
-            if answer.digit != label_of(file):
-                failures.append((file, answer))
-        rows.append(counted(kind, answers))
-    return rows, failures
+                answers.append((kind, file, -1, Answer(None, 0.0, str(error))))
+    return answers
+
+
+def counted_by(name, answers):
+    """Return the rows of (kind, file, label, Answer) tuples that have the same `name(...)`.
+
+    In the order of their first appearance, with their total if they are several.
+    """
+    groups = {}
+    for answer in answers:
+        groups.setdefault(name(*answer), []).append(answer[2:])
+    rows = [counted(name, group) for name, group in groups.items()]
+    return rows + ([total("all", rows)] if len(rows) > 1 else [])
 
 
 def failures_shown(failures):
@@ -231,10 +238,13 @@ def of_folder(net, options):
     """Measure a folder, print its table, and show what failed if asked."""
     if options.picture:
         predict.check_picture(options.picture, [])
-    rows, failures = measured_folder(net, pictures_in(options.folder))
-    if len(rows) > 1:
-        rows.append(total("all", rows))
-    print(table(rows))
+    answers = read_folder(net, pictures_in(options.folder))
+    kinds = counted_by(lambda kind, *_: kind, answers)
+    labelled = sorted((a for a in answers if a[2] in range(10)), key=lambda answer: answer[2])
+    digits = counted_by(lambda kind, file, label, answer: str(label), labelled)
+    tables = f"{table(kinds)}\n\n{table(digits)}" if digits else table(kinds)
+    print(tables)
+    failures = [(file, answer) for _, file, label, answer in answers if answer.digit != label]
     for file, answer in failures:
         predict.say(f"{file}: {answer}", sys.stdout)
     if options.picture and failures:
@@ -242,7 +252,8 @@ def of_folder(net, options):
             print(f"--picture shows the first {SHOWN} of {len(failures)}")
         predict.save_figure(failures_shown(failures[:SHOWN]), options.picture)
     if options.name:
-        write(options.name, {"kinds": rows}, f"# {options.name}\n\n{table(rows)}\n")
+        content = {"kinds": kinds, "digits": digits}
+        write(options.name, content, f"# {options.name}\n\n{tables}\n")
 
 
 def of_kinds(net, options, digits):

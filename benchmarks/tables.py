@@ -214,7 +214,8 @@ def gpu():
 
 def strangers():
     """Return the table of what is read of pictures that strangers took or drew."""
-    return photos_benchmark.table(load("strangers")["kinds"])
+    tables = load("strangers")
+    return "\n\n".join(photos_benchmark.table(tables[name]) for name in ("kinds", "digits"))
 
 
 def records():
@@ -262,8 +263,8 @@ def field(name, field):
         "minutes": lambda: f"{statistics.median(t['seconds']) / 60:.0f}",
         "seconds": lambda: f"{statistics.median(t['seconds']):.0f}",
         "loss": lambda: f"{statistics.mean(t['loss']):.4f}",
-        "correct": lambda: f"{100 * t['kinds'][-1]['correct'] / t['kinds'][-1]['n']:.1f}",
-        "n": lambda: f"{t['kinds'][-1]['n']:,}",
+        "correct": lambda: f"{100 * t['digits'][-1]['correct'] / t['digits'][-1]['n']:.1f}",
+        "n": lambda: f"{t['digits'][-1]['n']:,}",
     }
     return str(values[field]())
 

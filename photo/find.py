@@ -3,10 +3,10 @@
 In each of several views of what is ink (views.py), the connected parts and groups of them are
 candidates. The network, which also knows what is no digit, judges all candidates in one batch. Then
 each view settles on the candidates that are plausible and together explain most of its ink, and
-what it settles on are its votes. Votes that agree in place are pooled: contrast and the share of
-the ink around that a candidate explains are their weight. So the stem of a 4, a fine 1 by itself,
-has less weight than the 4. The network also judges the lines and frames that a view leaves out: ink
-that is no digit needs no explanation.
+what it settles on are its votes. Votes that agree in place are pooled, with those of views that
+hold what is there to be no digit: contrast and the share of the ink around that a candidate
+explains are their weight. So the stem of a 4, a fine 1 by itself, has less weight than the 4. Lines
+and frames that a view leaves out need no explanation if a candidate together with them is no digit.
 """
 
 import contextlib
@@ -26,9 +26,11 @@ CLEAR = 40  # and in all pixels if the best one found is smaller than this
 PARTS = 6  # of a view that are proposed, those of most ink
 PLAUSIBLE, READ = 0.2, 0.4  # least probabilities of the best digit: in a view, of all views
 MARKS = 1000  # in a picture that is split, at most
-FAINT = 0.4  # the least weight, summed over views
+NO_DIGIT = 0.9  # least probability for which a view votes that there is no digit
+SAME = 0.6  # of two places, the least overlap
+FAINT = 0.25  # the least weight, summed over views
 AT_BORDER = 0.3  # weight of what touches the picture's border, where desks and shadows are cut off
-NO_DIGIT = 0.8  # least probability for which lines and frames that are left out are just that
+SPECK = 0.1  # of the picture's longer side: a 1 that is smaller is taken for a speck
 
 
 class FoundDigit(NamedTuple):
@@ -47,15 +49,14 @@ class Candidate(NamedTuple):
     """Parts of a view that may be a digit."""
 
     view: int
-    mask: int  # of the view
     parts: frozenset  # numbers of parts
     place: np.ndarray  # top, left, bottom, right
-    ink: float  # the sum of its contrast
-    shares: tuple  # of the ink around that it explains: of all ink, and of the view's parts
+    ink: float
+    shares: tuple  # of the ink around that it explains: of all ink, and without what is left out
     contrast: float
     at_border: bool
-    seen: np.ndarray
-    left_out: np.ndarray | None  # in MNIST's format, too: the lines or frames that the view lacks
+    seen: np.ndarray  # in MNIST's format
+    whole: np.ndarray | None  # the same with the lines or frames that the view leaves out
 
 
 # Candidates
@@ -120,7 +121,6 @@ def candidates_of(view, number, most, known):
     found = []
     sets, boxes = proposals(view, most)
     member = np.zeros(len(boxes) + 1, dtype=bool)
-    left_out = seen_of(view.contrast, view.left_out) if sets and view.left_out.any() else None
     first, last = view.margin, np.array(view.numbers.shape) - view.margin
     for group in sets:
         members = boxes[list(group)]
@@ -132,19 +132,22 @@ def candidates_of(view, number, most, known):
         member[numbers] = True
         own = member[view.numbers[place]]
         member[numbers] = False
-        contrast = view.contrast[place]
-        ink = contrast[own].sum()
-        same = (*box.tolist(), np.count_nonzero(own), view.sign)
+        whole = None
+        if view.left_out.any():
+            whole = view.left_out.copy()
+            whole[place] |= own
+        same = (*box.tolist(), np.count_nonzero(own), np.count_nonzero(whole), view.sign)
         if same not in known:
-            paper = holes_are_paper(own, view.signal[place])
-            known[same] = seen_of(contrast, own) if paper else None
-        if known[same] is not None:
-            strength = 1 - np.exp(-np.median(view.rise[place][own]))
-            around = view.ink[place]
-            shares = ink / around.sum(), ink / around[~view.left_out[place]].sum()
+            seen = seen_of(view.contrast[place], own)
+            is_seen = whole is not None and seen is not None
+            known[same] = seen, seen_of(view.contrast, whole) if is_seen else None
+        if known[same][0] is not None:
+            around, rest = view.ink[place], ~view.left_out[place]
+            ink = around[own].sum()
+            shares = ink / around.sum(), ink / around[rest].sum()
+            contrast = 1 - np.exp(-np.median(view.rise[place][own]))
             cut = (box[:2] <= first).any() or (box[2:] >= last).any()
-            about = number, view.mask, group, box, ink, shares, strength, cut
-            found.append(Candidate(*about, known[same], left_out))
+            found.append(Candidate(number, group, box, ink, shares, contrast, cut, *known[same]))
     return found
 
 
@@ -152,20 +155,6 @@ def seen_of(contrast, own):
     """Return the ink of the pixels `own` in MNIST's format, None if there is too little."""
     with contextlib.suppress(ValueError):
         return to_mnist_format(ink_of(contrast, own))
-
-
-def holes_are_paper(own, signal):
-    """Return whether the holes of the pixels `own` look like the surroundings, and not like ink.
-
-    They look like ink where the paper was estimated within a wide stroke or a dot.
-    """
-    areas, count = ndimage.label(np.pad(~own, 1, constant_values=True))
-    areas = areas[1:-1, 1:-1]
-    around, holes = areas == 1, areas > 1
-    if count < 2 or not around.any():
-        return True
-    inside, ink, paper = (np.median(signal[mask]) for mask in (holes, own, around))
-    return abs(inside - paper) <= abs(inside - ink)
 
 
 def ink_of(contrast, own):
@@ -200,41 +189,40 @@ def ink_of(contrast, own):
 def settled(candidates, probabilities):
     """Return the indices of the candidates of a view that together explain most of its ink.
 
-    No two of them share a part. A candidate that encloses another one is a frame and left out; if
-    the other is one of its parts, only if that is a digit other than 1: a 0 has a slash in it.
+    No two of them share a part, and none is around a digit.
     """
-    likely, digits = probabilities[:, :10].max(axis=1), probabilities[:, :10].argmax(axis=1)
-    order = sorted(range(len(candidates)), key=lambda k: -candidates[k].ink * likely[k] ** 4)
-    order = [k for k in order if likely[k] >= PLAUSIBLE]
-    places = np.array([candidates[k].place for k in order]).reshape(-1, 4)
+    likely = probabilities[:, :10].max(axis=1)
+    inner = [candidates[k].place for k, answer in enumerate(probabilities) if is_framed(answer)]
     chosen, taken = [], set()
-    for k in order:
-        if candidates[k].parts & taken:
+    for k in sorted(range(len(candidates)), key=lambda k: -candidates[k].ink * likely[k] ** 4):
+        own = candidates[k]
+        if likely[k] < PLAUSIBLE or own.parts & taken:
             continue
-        within = (order[n] for n in np.flatnonzero(encloses(candidates[k].place, places)))
-        if any(
-            not candidates[k].parts & candidates[n].parts
-            or (candidates[n].parts < candidates[k].parts and digits[n] != 1 and likely[n] > 0.5)
-            for n in within
-        ):
-            continue
-        chosen.append(k)
-        taken |= candidates[k].parts
+        if not any(encloses(own.place, place) for place in inner):
+            chosen.append(k)
+            taken |= own.parts
     return chosen
 
 
-def encloses(place, places):
-    """Return which of places (..., 4) lie inside a place (4,) and are not much smaller."""
-    within = (places[..., :2] > place[:2]).all(axis=-1) & (places[..., 2:] < place[2:]).all(axis=-1)
-    sizes = (places[..., 2:] - places[..., :2]).max(axis=-1)
-    return within & (sizes > 0.3 * (place[2:] - place[:2]).max())
+def is_framed(probabilities):
+    """Return whether what is around is a frame: around a 1, it may be a 0 with a slash."""
+    return is_digit(probabilities) and probabilities[:10].argmax() != 1
+
+
+def encloses(place, other):
+    """Return whether another place lies inside a place and is not much smaller."""
+    within = (other[:2] > place[:2]).all() and (other[2:] < place[2:]).all()
+    return within and (other[2:] - other[:2]).max() > 0.3 * (place[2:] - place[:2]).max()
 
 
 def overlap(place, other, of):
-    """Return the area that is in both of two boxes, as a share of the larger or smaller (`of`)."""
-    sides = np.minimum(place[2:], other[2:]) - np.maximum(place[:2], other[:2])
-    areas = (place[2:] - place[:2]).prod(), (other[2:] - other[:2]).prod()
-    return np.maximum(sides, 0).prod() / of(areas)
+    """Return the area that is in a place (4,) and others (..., 4) as a share of one of them.
+
+    `of` is np.maximum or np.minimum: of the larger or the smaller one.
+    """
+    starts, ends = np.maximum(place[:2], other[..., :2]), np.minimum(place[2:], other[..., 2:])
+    areas = [(each[..., 2:] - each[..., :2]).prod(axis=-1) for each in (place, other)]
+    return np.maximum(ends - starts, 0).prod(axis=-1) / of(*areas)
 
 
 def is_digit(probabilities):
@@ -243,7 +231,7 @@ def is_digit(probabilities):
 
 
 class Vote(NamedTuple):
-    """A candidate that a view settled on."""
+    """A candidate that a view settled on, or holds to be no digit."""
 
     weight: float
     candidate: Candidate
@@ -251,30 +239,38 @@ class Vote(NamedTuple):
 
 
 class Spot:
-    """Votes that agree in place."""
+    """Votes that agree in place, and doubts: votes of other views that there is no digit."""
 
     def __init__(self, vote):
-        self.votes = [vote]
+        self.votes, self.doubts = [vote], []
 
     place = property(lambda self: self.votes[0].candidate.place)
     weight = property(lambda self: sum(vote.weight for vote in self.votes))
     size = property(lambda self: (self.place[2:] - self.place[:2]).max())
 
     def probabilities(self):
-        weights = np.array([vote.weight for vote in self.votes])
-        return weights @ np.array([vote.probabilities for vote in self.votes]) / weights.sum()
+        votes = self.votes + self.doubts
+        weights = np.array([vote.weight for vote in votes])
+        return weights @ np.array([vote.probabilities for vote in votes]) / weights.sum()
 
 
-def pooled(votes):
+def pooled(votes, doubts=()):
     """Group votes that agree in place; return their Spots, the best one first."""
     spots = []
     for vote in sorted(votes, key=lambda vote: -vote.weight):
         for spot in spots:
-            if overlap(spot.place, vote.candidate.place, max) > 0.6:
+            if overlap(spot.place, vote.candidate.place, np.maximum) > SAME:
                 spot.votes.append(vote)
                 break
         else:
             spots.append(Spot(vote))
+    doubts = sorted(doubts, key=lambda doubt: doubt.weight)
+    places = np.array([doubt.candidate.place for doubt in doubts]).reshape(-1, 4)
+    for spot in spots:
+        settled = {vote.candidate.view for vote in spot.votes}
+        here = np.flatnonzero(overlap(spot.place, places, np.maximum) > SAME)
+        heaviest = {doubts[k].candidate.view: doubts[k] for k in here}
+        spot.doubts = [doubt for view, doubt in heaviest.items() if view not in settled]
     return sorted(spots, key=lambda spot: -support(spot, spots))
 
 
@@ -286,35 +282,40 @@ def support(spot, spots):
 
 def is_part(spot, other):
     """Return whether a spot lies within another one."""
-    return spot.size < other.size and overlap(spot.place, other.place, min) > 0.8
+    return spot.size < other.size and overlap(spot.place, other.place, np.minimum) > 0.8
 
 
 def votes_of(views, judge, most=PARTS):
-    """Return the Votes of (number, View) pairs; `most` parts of each view are proposed."""
+    """Return the Votes of (number, View) pairs for digits, and those against.
+
+    `most` parts of each view are proposed.
+    """
     known = {}
     candidates = [c for number, view in views for c in candidates_of(view, number, most, known)]
     if not candidates:
-        return []
-    images = [c.seen for c in candidates] + [c.left_out for c in candidates]
-    different = {id(image): image for image in images if image is not None}
+        return [], []
+    images = [image for c in candidates for image in (c.seen, c.whole) if image is not None]
+    different = {id(image): image for image in images}
     answers = dict(zip(different, judge(np.stack(list(different.values()))), strict=True))
-    probabilities = np.array([answers[id(candidate.seen)] for candidate in candidates])
-    votes, freed = [], []
-    for _, group in itertools.groupby(range(len(candidates)), key=lambda k: candidates[k].view):
+    votes, doubts = [], []
+    for _, group in itertools.groupby(candidates, key=lambda candidate: candidate.view):
         group = list(group)
-        for k in settled([candidates[k] for k in group], probabilities[group]):
-            own, answer = candidates[group[k]], probabilities[group[k]]
-            is_freed = own.left_out is not None and answers[id(own.left_out)][10:].sum() > NO_DIGIT
-            share = min(own.shares[1], 4 * own.shares[0]) if is_freed else own.shares[0]
-            weight = own.contrast * share**2 * (AT_BORDER if own.at_border else 1)
-            votes.append(Vote(weight, own, answer))
-            freed += [own] if is_freed and is_digit(answer) else []
-    return [vote for vote in votes if not any(is_frame(vote.candidate, own) for own in freed)]
+        probabilities = np.array([answers[id(candidate.seen)] for candidate in group])
+        chosen = settled(group, probabilities)
+        against = np.flatnonzero(probabilities[:, 10:].sum(axis=1) > NO_DIGIT)
+        for k in (*chosen, *against):
+            share, rest = group[k].shares
+            whole = group[k].whole
+            if k in chosen and whole is not None and not is_digit(answers[id(whole)]):
+                share = min(rest, 4 * share)
+            weight = group[k].contrast * share**2 * (AT_BORDER if group[k].at_border else 1)
+            (votes if k in chosen else doubts).append(Vote(weight, group[k], probabilities[k]))
+    return votes, doubts
 
 
-def is_frame(candidate, freed):
-    """Return whether a candidate is another one with the frame around it, from the same mask."""
-    return candidate.mask == freed.mask and encloses(candidate.place, freed.place)
+def is_speck(spot, shape):
+    """Return whether a spot is a 1 that is tiny in a picture of this shape."""
+    return spot.size < SPECK * max(shape) and spot.probabilities()[:10].argmax() == 1
 
 
 def check_marks(views):
@@ -338,7 +339,7 @@ def in_full(votes, size, views, judge, split):
     views = itertools.islice(views, len(weights))
     likely = [each for each in enumerate(views) if weights[each[0]] >= weights.max() / 2]
     likely = sorted(likely, key=lambda each: -count(each[1]))[:3]
-    spots = pooled(votes_of(likely, judge, MARKS if split else 300))
+    spots = pooled(votes_of(likely, judge, MARKS if split else 300)[0])
     spots = [spot for spot in spots if is_digit(spot.probabilities())]
     usual = np.median([spot.size for spot in spots]) if spots else 0
     return apart(spot for spot in spots if 0.5 < spot.size / usual < 2)
@@ -348,16 +349,13 @@ def apart(spots):
     """Return spots without those that overlap one before them."""
     chosen = []
     for spot in spots:
-        if all(overlap(spot.place, other.place, min) < 0.3 for other in chosen):
+        if all(overlap(spot.place, other.place, np.minimum) < 0.3 for other in chosen):
             chosen.append(spot)
     return chosen
 
 
 def separate(spots):
-    """Return the best spot, and those elsewhere of about its size, weight and contrast.
-
-    If these are parts of one that is a digit, too, return that one.
-    """
+    """Return the best spot, and those elsewhere of about its size, weight and contrast."""
     best = spots[0]
 
     def is_like_it(spot):
@@ -366,12 +364,7 @@ def separate(spots):
         is_cut = own.at_border and spot.probabilities()[:10].argmax() != 1  # a 1 may be an edge
         return alike and spot.weight > 0.4 * best.weight * (AT_BORDER if is_cut else 1)
 
-    chosen = apart(filter(is_like_it, spots))
-    for spot in spots:
-        parts = [other for other in chosen if is_part(other, spot)]
-        if len(parts) > 1 and spot.weight > 0.25 * best.weight and is_digit(spot.probabilities()):
-            return [spot]
-    return chosen
+    return apart(filter(is_like_it, spots))
 
 
 def in_rows(spots):
@@ -407,15 +400,16 @@ def find_digits(image, judge, split=False):
         factor = min(1, side / longer)
         size = [max(1, round(factor * pixels)) for pixels in shades.shape[:2]]
         looked_at, noise = without_noise(resized(shades, size) if factor < 1 else shades)
-        votes = votes_of(enumerate(views_of(looked_at, noise, margin)), judge)
-        spots = pooled(votes)
+        votes, doubts = votes_of(enumerate(views_of(looked_at, noise, margin)), judge)
+        spots = pooled(votes, doubts)
         if spots and spots[0].size > CLEAR:
             break
     if split:
         check_marks(views_of(looked_at, noise, margin))
-    faint = 0 if split else FAINT  # a page of small digits has few votes for each
-    if not spots or spots[0].weight < faint or not is_digit(spots[0].probabilities()):
+    if not spots or not is_digit(spots[0].probabilities()):
         raise ValueError("expected a digit, got nothing that looks like one")
+    if not split and (spots[0].weight < FAINT or is_speck(spots[0], looked_at.shape)):
+        raise ValueError("expected a digit, got nothing but a faint or tiny mark")
     spots = separate(spots)
     if (split and len(spots) > 1) or spots[0].size < 0.1 * max(looked_at.shape):
         several = in_full(votes, spots[0].size, views_of(looked_at, noise, margin), judge, split)

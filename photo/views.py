@@ -1,9 +1,9 @@
 """Views: hypotheses of which pixels of a picture are ink.
 
-No single estimate of paper fits every picture. So there are several: the shade of the picture's
-border, local medians at two scales, and an opening. Each of them, with ink darker or lighter than
-paper and at three levels of contrast, is a view; so is each without straight lines, and without
-frames. A view that takes most of the picture, or of its border, for ink is left out.
+No single estimate of paper fits every picture. So there are three: the shade of the picture's
+border, a local median, and an opening. Each of them, with ink darker or lighter than paper and at
+two levels of contrast, is a view; so is each without straight lines, and without frames. A view
+that takes most of the picture, or of its border, for ink is left out.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-LEVELS = (0.5, 0.25, 0.12)  # of the largest contrast
+LEVELS = (0.5, 0.12)  # of the largest contrast
 EVERYWHERE = np.ones((3, 3))  # neighbours across corners count
 
 
@@ -36,14 +36,12 @@ def signals(shades):
 
 
 def papers(signal):
-    """Yield estimates of paper: of the border, and of the surroundings, near and far."""
-    yield np.median(border_of(signal))
-    for share, side in ((0.15, 80), (0.4, 48)):
-        step = max(1, -(-max(signal.shape) // side))
-        few = ndimage.uniform_filter(signal, step, mode="nearest")
-        few = few[step // 2 :: step, step // 2 :: step]
-        few = ndimage.median_filter(few, max(3, round(share * max(few.shape))), mode="nearest")
-        yield np.asarray(Image.fromarray(few).resize(signal.shape[::-1], Image.Resampling.BILINEAR))
+    """Return estimates of paper: the shade of the border, and the median of the surroundings."""
+    step = max(1, -(-max(signal.shape) // 80))
+    few = ndimage.uniform_filter(signal, step, mode="nearest")[step // 2 :: step, step // 2 :: step]
+    few = ndimage.median_filter(few, max(3, round(0.15 * max(few.shape))), mode="nearest")
+    near = Image.fromarray(few).resize(signal.shape[::-1], Image.Resampling.BILINEAR)
+    return np.median(border_of(signal)), np.asarray(near)
 
 
 def border_of(values):
@@ -52,31 +50,29 @@ def border_of(values):
 
 
 def rises(signal):
-    """Yield (sign, rise): how far each pixel may differ from paper, darker (-1) or lighter (1).
+    """Yield {sign: rise}: how far each pixel may differ from paper, darker (-1) and lighter (1).
 
     The last estimate of paper is an opening: what is wider than it is paper. Between strokes the
     paper is narrow, too, so what has the border's shade is left out there.
     """
     for paper in papers(signal):
-        for sign in (-1, 1):
-            yield sign, np.maximum(sign * (signal - paper), 0)
+        yield {sign: np.maximum(sign * (signal - paper), 0) for sign in (-1, 1)}
     width = round(0.25 * max(signal.shape))
-    border = np.median(border_of(signal))
+    border, opened = np.median(border_of(signal)), {}
     for sign in (-1, 1):
-        opened = ndimage.grey_opening(sign * signal, (width, width), mode="nearest")
-        yield sign, np.clip(sign * (signal - border), 0, sign * signal - opened)
+        narrow = sign * signal - ndimage.grey_opening(sign * signal, (width, width), mode="nearest")
+        opened[sign] = np.clip(sign * (signal - border), 0, narrow)
+    yield opened
 
 
 class View(NamedTuple):
     """A hypothesis of which pixels are ink."""
 
-    mask: int  # its number; the views of a mask differ in what they leave out
     margin: int  # pixels added around the picture
     sign: int  # of ink: -1 darker than paper, 1 lighter
-    signal: np.ndarray  # float (height, width), see signals
     contrast: np.ndarray  # float (height, width), proportional to the light that ink takes or adds
     rise: np.ndarray  # float (height, width), in logarithms
-    ink: np.ndarray  # float (height, width): contrast where there is any
+    ink: np.ndarray  # float (height, width): what differs from paper, darker or lighter
     left_out: np.ndarray  # bool (height, width): the lines or frames that are left out
     numbers: np.ndarray  # int (height, width): the parts that are connected, 0 for paper
     places: list  # of the parts: slices
@@ -86,31 +82,26 @@ class View(NamedTuple):
 def views_of(shades, noise, margin=0):
     """Yield Views of shades, float (height, width, 3), of a picture with a margin around it."""
     floor = max(0.03, 4 * noise / (np.median(shades) + 16))
-    number = 0
-    for signal in signals(shades):
-        for sign, rise in rises(signal):
+    pairs = ((signal, rise) for signal in signals(shades) for rise in rises(signal))
+    for signal, pair in pairs:
+        either = 1 - np.exp(-np.maximum(*pair.values()))
+        for sign, rise in pair.items():
             least = max(floor, min(5 * np.quantile(rise[::3, ::3], 0.75), 0.3))
             if rise.max() < least:
                 continue
             contrast = 1 - np.exp(-rise) if sign < 0 else np.expm1(rise)
-            levels = [level * contrast.max() for level in LEVELS]
-            ink = contrast * ((contrast > levels[-1]) & (rise > least))
-            for level in levels:
-                mask = (contrast > level) & (rise > least)
+            faintest = max(LEVELS[-1] * (1 - np.exp(-rise.max())), 1 - np.exp(-least))
+            ink = either * (either > faintest)
+            for level in LEVELS:
+                mask = (contrast > level * contrast.max()) & (rise > least)
                 if mask.mean() > 0.5 or border_of(mask).mean() > 0.5:
                     continue
                 for lines in lines_to_leave_out(mask):
-                    yield view(number, margin, sign, signal, contrast, rise, ink, mask, lines)
-                number += 1
-
-
-def view(number, margin, sign, signal, contrast, rise, ink, mask, lines):
-    """Return the View of a mask without lines."""
-    numbers, count = ndimage.label(mask & ~lines, EVERYWHERE)
-    amounts = np.bincount(numbers.flat, contrast.flat, count + 1)[1:]
-    places = ndimage.find_objects(numbers)
-    pixels = signal, contrast, rise, ink, mask & lines
-    return View(number, margin, sign, *pixels, numbers, places, amounts)
+                    numbers, count = ndimage.label(mask & ~lines, EVERYWHERE)
+                    amounts = np.bincount(numbers.flat, contrast.flat, count + 1)[1:]
+                    places = ndimage.find_objects(numbers)
+                    pixels = contrast, rise, ink, mask & lines
+                    yield View(margin, sign, *pixels, numbers, places, amounts)
 
 
 def lines_to_leave_out(mask):
@@ -128,6 +119,7 @@ def frames_in(mask):
     """Return the mask of what lies around the holes of the largest parts of a mask.
 
     If a digit touches its frame, the frame has several holes, and the digit is inside their box.
+    Stubs there are much smaller than the frame, and belong to it.
     """
     numbers, _ = ndimage.label(mask, EVERYWHERE)
     places = ndimage.find_objects(numbers)
@@ -136,7 +128,11 @@ def frames_in(mask):
         part = numbers[places[k]] == k + 1
         holes = ndimage.binary_fill_holes(part) & ~part
         if holes.any():
-            part[most_of(holes.sum(axis=1)), most_of(holes.sum(axis=0))] = False
+            inner = most_of(holes.sum(axis=1)), most_of(holes.sum(axis=0))
+            inside, _ = ndimage.label(part[inner], EVERYWHERE)
+            for n, place in enumerate(ndimage.find_objects(inside) if inside.any() else ()):
+                if size_of(place) > 0.3 * size_of(places[k]):
+                    part[inner][inside == n + 1] = False
             frames[places[k]] |= part
     return frames
 

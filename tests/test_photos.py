@@ -26,6 +26,11 @@ def test_a_folder_of_pictures_is_counted(tmp_path, capsys):
     out = capsys.readouterr().out
     counts = {line.split(" | ")[0][2:]: line.split(" | ")[1:3] for line in out.splitlines()[2:5]}
     assert counts == {"page": ["1", "100.0"], "pen": ["3", "33.3"], "all": ["4", "50.0"]}
+    assert [line.split(" | ")[:3] for line in out.splitlines()[8:11]] == [
+        ["| 3", "1", "100.0"],
+        ["| 8", "1", "0.0"],
+        ["| all", "2", "50.0"],
+    ]
     assert "8_wrong.png: 3 (" in out
     assert "5_broken.jpg: cannot identify" in out
     with Image.open(failed) as image:

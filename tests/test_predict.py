@@ -493,6 +493,13 @@ def test_a_neighbour_cut_off_by_the_border_is_no_second_digit():
     assert read(strokes_on((400, 400), six, neighbour, width=14))[0] == 6
 
 
+def test_a_tiny_digit_is_read_but_a_tiny_tick_is_not():
+    seven = [(185, 190), (205, 190), (192, 220)]
+    assert read(strokes_on((400, 400), seven, width=4))[0] == 7
+    with pytest.raises(ValueError, match="tiny mark"):
+        predict.digits_in(NET, strokes_on((400, 400), [(200, 190), (195, 220)], width=4))
+
+
 def test_a_second_digit_that_touches_the_border_counts():
     one = [(40, 80), (70, 50), (70, 150)]
     two = [*arc(135, 75, 28, 25, -160, 30), (110, 150), (170, 145)]
