@@ -27,7 +27,8 @@ PARTS = 6  # of a view that are proposed, those of most ink
 PLAUSIBLE, READ = 0.2, 0.4  # least probabilities of the best digit: in a view, of all views
 MARKS = 1000  # in a picture that is split, at most
 NO_DIGIT = 0.9  # least probability for which a view votes that there is no digit
-SAME = 0.6  # of two places, the least overlap
+SURE = 0.99  # least probability of a digit inside a 0, if that is a frame
+SAME, EXACT = 0.6, 0.9  # least overlaps of two places: for votes, and for votes against
 FAINT = 0.25  # the least weight, summed over views
 AT_BORDER = 0.3  # weight of what touches the picture's border, where desks and shadows are cut off
 SPECK = 0.1  # of the picture's longer side: a 1 that is smaller is taken for a speck
@@ -189,30 +190,36 @@ def ink_of(contrast, own):
 def settled(candidates, probabilities):
     """Return the indices of the candidates of a view that together explain most of its ink.
 
-    No two of them share a part, and none is around a digit.
+    No two of them share a part.
     """
     likely = probabilities[:, :10].max(axis=1)
-    inner = [candidates[k].place for k, answer in enumerate(probabilities) if is_framed(answer)]
     chosen, taken = [], set()
     for k in sorted(range(len(candidates)), key=lambda k: -candidates[k].ink * likely[k] ** 4):
-        own = candidates[k]
-        if likely[k] < PLAUSIBLE or own.parts & taken:
-            continue
-        if not any(encloses(own.place, place) for place in inner):
+        if likely[k] >= PLAUSIBLE and not candidates[k].parts & taken:
             chosen.append(k)
-            taken |= own.parts
+            taken |= candidates[k].parts
     return chosen
 
 
-def is_framed(probabilities):
-    """Return whether what is around is a frame: around a 1, it may be a 0 with a slash."""
-    return is_digit(probabilities) and probabilities[:10].argmax() != 1
+def without_frames(votes):
+    """Return votes without those for a 0 around another digit: that is a frame or a circle.
+
+    Around a 1 it is a 0 with a slash.
+    """
+    sure = [vote for vote in votes if vote.probabilities[2:10].max() > SURE]
+    places = np.array([vote.candidate.place for vote in sure]).reshape(-1, 4)
+    return [
+        vote
+        for vote in votes
+        if vote.probabilities[:10].argmax() or not encloses(vote.candidate.place, places).any()
+    ]
 
 
-def encloses(place, other):
-    """Return whether another place lies inside a place and is not much smaller."""
-    within = (other[:2] > place[:2]).all() and (other[2:] < place[2:]).all()
-    return within and (other[2:] - other[:2]).max() > 0.3 * (place[2:] - place[:2]).max()
+def encloses(place, others):
+    """Return which of other places (N, 4) lie inside a place and are not much smaller, bool (N,)."""
+    within = (others[:, :2] > place[:2]).all(axis=1) & (others[:, 2:] < place[2:]).all(axis=1)
+    sizes = (others[:, 2:] - others[:, :2]).max(axis=1)
+    return within & (sizes > 0.3 * (place[2:] - place[:2]).max())
 
 
 def overlap(place, other, of):
@@ -268,7 +275,7 @@ def pooled(votes, doubts=()):
     places = np.array([doubt.candidate.place for doubt in doubts]).reshape(-1, 4)
     for spot in spots:
         settled = {vote.candidate.view for vote in spot.votes}
-        here = np.flatnonzero(overlap(spot.place, places, np.maximum) > SAME)
+        here = np.flatnonzero(overlap(spot.place, places, np.maximum) > EXACT)
         heaviest = {doubts[k].candidate.view: doubts[k] for k in here}
         spot.doubts = [doubt for view, doubt in heaviest.items() if view not in settled]
     return sorted(spots, key=lambda spot: -support(spot, spots))
@@ -306,11 +313,14 @@ def votes_of(views, judge, most=PARTS):
         for k in (*chosen, *against):
             share, rest = group[k].shares
             whole = group[k].whole
-            if k in chosen and whole is not None and not is_digit(answers[id(whole)]):
-                share = min(rest, 4 * share)
+            if k in chosen and whole is not None:
+                together = answers[id(whole)]
+                is_zero = together[:10].argmax() == 0 and probabilities[k, 2:10].max() > SURE
+                if not is_digit(together) or is_zero:
+                    share = min(rest, 4 * share)
             weight = group[k].contrast * share**2 * (AT_BORDER if group[k].at_border else 1)
             (votes if k in chosen else doubts).append(Vote(weight, group[k], probabilities[k]))
-    return votes, doubts
+    return without_frames(votes), doubts
 
 
 def is_speck(spot, shape):

@@ -118,8 +118,8 @@ def lines_to_leave_out(mask):
 def frames_in(mask):
     """Return the mask of what lies around the holes of the largest parts of a mask.
 
-    If a digit touches its frame, the frame has several holes, and the digit is inside their box.
-    Stubs there are much smaller than the frame, and belong to it.
+    If a digit touches its frame, the frame has several holes, and the digit is inside their box. If
+    what is there is much smaller than the frame, it belongs to the frame.
     """
     numbers, _ = ndimage.label(mask, EVERYWHERE)
     places = ndimage.find_objects(numbers)
@@ -130,9 +130,9 @@ def frames_in(mask):
         if holes.any():
             inner = most_of(holes.sum(axis=1)), most_of(holes.sum(axis=0))
             inside, _ = ndimage.label(part[inner], EVERYWHERE)
-            for n, place in enumerate(ndimage.find_objects(inside) if inside.any() else ()):
-                if size_of(place) > 0.3 * size_of(places[k]):
-                    part[inner][inside == n + 1] = False
+            sizes = map(size_of, ndimage.find_objects(inside) if inside.any() else ())
+            if max(sizes, default=0) > 0.3 * size_of(places[k]):
+                part[inner] = False
             frames[places[k]] |= part
     return frames
 
