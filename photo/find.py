@@ -216,7 +216,7 @@ def without_frames(votes):
 
 
 def encloses(place, others):
-    """Return which of other places (N, 4) lie inside a place and are not much smaller, bool (N,)."""
+    """Return which of others (N, 4) lie inside a place and are not much smaller, bool (N,)."""
     within = (others[:, :2] > place[:2]).all(axis=1) & (others[:, 2:] < place[2:]).all(axis=1)
     sizes = (others[:, 2:] - others[:, :2]).max(axis=1)
     return within & (sizes > 0.3 * (place[2:] - place[:2]).max())

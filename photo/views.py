@@ -82,8 +82,7 @@ class View(NamedTuple):
 def views_of(shades, noise, margin=0):
     """Yield Views of shades, float (height, width, 3), of a picture with a margin around it."""
     floor = max(0.03, 4 * noise / (np.median(shades) + 16))
-    pairs = ((signal, rise) for signal in signals(shades) for rise in rises(signal))
-    for signal, pair in pairs:
+    for pair in (pair for signal in signals(shades) for pair in rises(signal)):
         either = 1 - np.exp(-np.maximum(*pair.values()))
         for sign, rise in pair.items():
             least = max(floor, min(5 * np.quantile(rise[::3, ::3], 0.75), 0.3))
