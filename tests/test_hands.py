@@ -182,10 +182,10 @@ def test_the_trained_weights_on_images_that_no_run_has_seen():
     assert entry["parameters"] < 8_000
     reached = training.held_out(hubconf.net5_hands(pretrained=True))
     assert reached == pytest.approx(entry["held_out"], abs=0.06)  # an image's rounding
-    assert reached["digits_right"] > 99
-    assert reached["lowest_digit_right"] > 97
-    assert reached["digits_refused"] < 0.5
-    assert reached["negatives_refused"] > 96
+    assert reached["digits_right"] > 99.5
+    assert reached["lowest_digit_right"] > 98
+    assert reached["digits_refused"] < 0.2
+    assert reached["negatives_refused"] > 90
 
 
 def test_a_run_of_train_py_can_be_read_with(tmp_path, small_root, monkeypatch):
