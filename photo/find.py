@@ -85,7 +85,7 @@ def proposals(view, most):
     height, width = view.numbers.shape
     sizes = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
     counts = np.array([0]) if not len(boxes) else np.bincount(view.numbers.flat)[1:]
-    usable = sizes >= max(5, 0.02 * max(height, width))
+    usable = sizes >= max(5, 0.01 * max(height, width))
     order = np.argsort(-(view.amounts * sizes) * usable)[:most]
     main = [
         index
@@ -134,7 +134,7 @@ def candidates_of(view, number, most, known):
         own = member[view.numbers[place]]
         member[numbers] = False
         whole = None
-        if view.left_out.any():
+        if view.left_out.any() and most == PARTS:  # of many parts, weights do not matter
             whole = view.left_out.copy()
             whole[place] |= own
         same = (*box.tolist(), np.count_nonzero(own), np.count_nonzero(whole), view.sign)
