@@ -343,6 +343,17 @@ def test_several_digits_are_refused_or_split(tmp_path, capsys):
     assert re.findall(r"digit \d of 4: (\d) ", capsys.readouterr().out) == ["3", "1", "4", "7"]
 
 
+def test_a_page_of_small_digits_is_read_row_by_row():
+    page = Image.new("L", (1400, 1000), 240)
+    draw, writing = ImageDraw.Draw(page), ImageFont.truetype(str(FONTS / "DejaVuSans.ttf"), 28)
+    rows = ["31415926535897", "27182818284590", "16180339887498", "57721566490153"]
+    for row, digits in enumerate(rows):
+        for place, digit in enumerate(digits):
+            draw.text((100 + 80 * place, 150 + 180 * row), digit, fill=30, font=writing)
+    found = "".join(str(digit.probabilities.argmax()) for digit in found_in(page))
+    assert found == "".join(rows)
+
+
 def test_weights_of_a_run(tmp_path, capsys):
     run = tmp_path / "run"
     run.mkdir()
