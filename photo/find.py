@@ -29,7 +29,7 @@ MARKS = 1000  # in a picture that is split, at most
 NO_DIGIT = 0.9  # least probability for which a view votes that there is no digit
 SURE = 0.99  # least probability of a digit inside a 0, if that is a frame
 SAME, EXACT = 0.6, 0.9  # least overlaps of two places: for votes, and for votes against
-FAINT = 0.25  # the least weight, summed over views
+FAINT = 0.4  # the least weight, summed over views
 AT_BORDER = 0.3  # weight of what touches the picture's border, where desks and shadows are cut off
 SPECK = 0.1  # of the picture's longer side: a 1 that is smaller is taken for a speck
 
@@ -274,10 +274,10 @@ def pooled(votes, doubts=()):
     doubts = sorted(doubts, key=lambda doubt: doubt.weight)
     places = np.array([doubt.candidate.place for doubt in doubts]).reshape(-1, 4)
     for spot in spots:
-        settled = {vote.candidate.view for vote in spot.votes}
+        voted = {vote.candidate.view for vote in spot.votes}
         here = np.flatnonzero(overlap(spot.place, places, np.maximum) > EXACT)
         heaviest = {doubts[k].candidate.view: doubts[k] for k in here}
-        spot.doubts = [doubt for view, doubt in heaviest.items() if view not in settled]
+        spot.doubts = [doubt for view, doubt in heaviest.items() if view not in voted]
     return sorted(spots, key=lambda spot: -support(spot, spots))
 
 
@@ -371,10 +371,11 @@ def separate(spots):
     def is_like_it(spot):
         own, other = (each.votes[0].candidate for each in (spot, best))
         alike = 0.5 < spot.size / best.size < 2 and own.contrast > 0.5 * other.contrast
+        alike = alike and is_digit(spot.probabilities())
         is_cut = own.at_border and spot.probabilities()[:10].argmax() != 1  # a 1 may be an edge
-        return alike and spot.weight > 0.4 * best.weight * (AT_BORDER if is_cut else 1)
+        return alike and spot.weight > best.weight / 3 * (AT_BORDER if is_cut else 1)
 
-    return apart(filter(is_like_it, spots))
+    return apart([best, *filter(is_like_it, spots[1:])])
 
 
 def in_rows(spots):

@@ -106,7 +106,7 @@ def zero(draw):
     """A ring, more or less closed; slashed or dotted in 60 %."""
     rx, ry = draw.between(0.26, 0.42), 0.5
     ring = arc(draw, (0.5, 0.5), (rx, ry), draw.around(-80, 25), -draw.around(365, 15))
-    kind = draw.between(0, 1)  # most slashes lean to the right, some are upright or level
+    kind = draw.between(0, 1)  # slashes lean to the right, are upright or level
     degrees = np.where(kind < 0.4, draw.around(52, 16), draw.between(0, 180))
     degrees = np.where(kind > 0.45, draw.around(90, 14), degrees)
     degrees = np.where(kind > 0.78, draw.around(0, 10), degrees)

@@ -216,7 +216,7 @@ def shapes(draw, inks):
 
 
 def pairs_of_dots(draw, inks):
-    """Two dots, round or square, that touch or nearly do, not one above the other."""
+    """Two dots, round or square, touching or apart, not one above the other."""
     y, x = GRID
     a, distance = draw.between(0, 1.2), draw.between(0.15, 0.3)
     a = np.where(draw.chance(0.5), a, -a)
@@ -318,7 +318,7 @@ def several(draw, inks):
 
 
 def framed(draw, inks):
-    """A digit in a frame or a circle, which it may touch, or with long ruled lines beside it.
+    """A digit in a frame or a circle, which it may touch, or with a long ruled line beside it.
 
     No circle around a narrow digit: a 1 in a circle is a slashed 0.
     """

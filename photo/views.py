@@ -1,9 +1,9 @@
 """Views: hypotheses of which pixels of a picture are ink.
 
-No single estimate of paper fits every picture. So there are three: the shade of the picture's
-border, a local median, and an opening. Each of them, with ink darker or lighter than paper and at
-two levels of contrast, is a view; so is each without straight lines, and without frames. A view
-that takes most of the picture, or of its border, for ink is left out.
+No single estimate of paper fits every picture. So there are several: the shade of the picture's
+border, local medians at two scales, and an opening. Each of them, with ink darker or lighter than
+paper and at three levels of contrast, is a view; so is each without straight lines, and without
+frames. A view that takes most of the picture, or of its border, for ink is left out.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-LEVELS = (0.5, 0.12)  # of the largest contrast
+LEVELS = (0.5, 0.25, 0.12)  # of the largest contrast
 EVERYWHERE = np.ones((3, 3))  # neighbours across corners count
 
 
@@ -36,12 +36,14 @@ def signals(shades):
 
 
 def papers(signal):
-    """Return estimates of paper: the shade of the border, and the median of the surroundings."""
-    step = max(1, -(-max(signal.shape) // 80))
-    few = ndimage.uniform_filter(signal, step, mode="nearest")[step // 2 :: step, step // 2 :: step]
-    few = ndimage.median_filter(few, max(3, round(0.15 * max(few.shape))), mode="nearest")
-    near = Image.fromarray(few).resize(signal.shape[::-1], Image.Resampling.BILINEAR)
-    return np.median(border_of(signal)), np.asarray(near)
+    """Yield estimates of paper: of the border, and of the surroundings, near and far."""
+    yield np.median(border_of(signal))
+    for share, side in ((0.15, 80), (0.4, 48)):
+        step = max(1, -(-max(signal.shape) // side))
+        few = ndimage.uniform_filter(signal, step, mode="nearest")
+        few = few[step // 2 :: step, step // 2 :: step]
+        few = ndimage.median_filter(few, max(3, round(share * max(few.shape))), mode="nearest")
+        yield np.asarray(Image.fromarray(few).resize(signal.shape[::-1], Image.Resampling.BILINEAR))
 
 
 def border_of(values):
@@ -50,19 +52,19 @@ def border_of(values):
 
 
 def rises(signal):
-    """Yield {sign: rise}: how far each pixel may differ from paper, darker (-1) and lighter (1).
+    """Yield (sign, rise): how far each pixel may differ from paper, darker (-1) or lighter (1).
 
     The last estimate of paper is an opening: what is wider than it is paper. Between strokes the
     paper is narrow, too, so what has the border's shade is left out there.
     """
     for paper in papers(signal):
-        yield {sign: np.maximum(sign * (signal - paper), 0) for sign in (-1, 1)}
+        for sign in (-1, 1):
+            yield sign, np.maximum(sign * (signal - paper), 0)
     width = round(0.25 * max(signal.shape))
-    border, opened = np.median(border_of(signal)), {}
+    border = np.median(border_of(signal))
     for sign in (-1, 1):
-        narrow = sign * signal - ndimage.grey_opening(sign * signal, (width, width), mode="nearest")
-        opened[sign] = np.clip(sign * (signal - border), 0, narrow)
-    yield opened
+        opened = ndimage.grey_opening(sign * signal, (width, width), mode="nearest")
+        yield sign, np.clip(sign * (signal - border), 0, sign * signal - opened)
 
 
 class View(NamedTuple):
@@ -72,7 +74,7 @@ class View(NamedTuple):
     sign: int  # of ink: -1 darker than paper, 1 lighter
     contrast: np.ndarray  # float (height, width), proportional to the light that ink takes or adds
     rise: np.ndarray  # float (height, width), in logarithms
-    ink: np.ndarray  # float (height, width): what differs from paper, darker or lighter
+    ink: np.ndarray  # float (height, width): contrast where there is any
     left_out: np.ndarray  # bool (height, width): the lines or frames that are left out
     numbers: np.ndarray  # int (height, width): the parts that are connected, 0 for paper
     places: list  # of the parts: slices
@@ -82,25 +84,24 @@ class View(NamedTuple):
 def views_of(shades, noise, margin=0):
     """Yield Views of shades, float (height, width, 3), of a picture with a margin around it."""
     floor = max(0.03, 4 * noise / (np.median(shades) + 16))
-    for pair in (pair for signal in signals(shades) for pair in rises(signal)):
-        either = 1 - np.exp(-np.maximum(*pair.values()))
-        for sign, rise in pair.items():
-            least = max(floor, min(5 * np.quantile(rise[::3, ::3], 0.75), 0.3))
-            if rise.max() < least:
+    for sign, rise in (pair for signal in signals(shades) for pair in rises(signal)):
+        least = max(floor, min(5 * np.quantile(rise[::3, ::3], 0.75), 0.3))
+        if rise.max() < least:
+            continue
+        contrast = 1 - np.exp(-rise) if sign < 0 else np.expm1(rise)
+        levels = [level * contrast.max() for level in LEVELS]
+        ink = contrast * ((contrast > levels[-1]) & (rise > least))
+        for level in levels:
+            mask = (contrast > level) & (rise > least)
+            if mask.mean() > 0.5 or border_of(mask).mean() > 0.5:
                 continue
-            contrast = 1 - np.exp(-rise) if sign < 0 else np.expm1(rise)
-            faintest = max(LEVELS[-1] * (1 - np.exp(-rise.max())), 1 - np.exp(-least))
-            ink = either * (either > faintest)
-            for level in LEVELS:
-                mask = (contrast > level * contrast.max()) & (rise > least)
-                if mask.mean() > 0.5 or border_of(mask).mean() > 0.5:
-                    continue
-                for lines in lines_to_leave_out(mask):
-                    numbers, count = ndimage.label(mask & ~lines, EVERYWHERE)
-                    amounts = np.bincount(numbers.flat, contrast.flat, count + 1)[1:]
-                    places = ndimage.find_objects(numbers)
-                    pixels = contrast, rise, ink, mask & lines
-                    yield View(margin, sign, *pixels, numbers, places, amounts)
+            for lines in lines_to_leave_out(mask):
+                numbers, count = ndimage.label(mask & ~lines, EVERYWHERE)
+                amounts = np.bincount(numbers.flat, contrast.flat, count + 1)[1:]
+                places = ndimage.find_objects(numbers)
+                yield View(
+                    margin, sign, contrast, rise, ink, mask & lines, numbers, places, amounts
+                )
 
 
 def lines_to_leave_out(mask):
