@@ -29,7 +29,7 @@ MARKS = 1000  # in a picture that is split, at most
 NO_DIGIT = 0.9  # least probability for which a view votes that there is no digit
 SURE = 0.99  # least probability of a digit inside a 0, if that is a frame
 SAME, EXACT = 0.6, 0.9  # least overlaps of two places: for votes, and for votes against
-FAINT = 0.4  # the least weight, summed over views
+FAINT = 0.55  # the least weight, summed over views
 AT_BORDER = 0.3  # weight of what touches the picture's border, where desks and shadows are cut off
 SPECK = 0.1  # of the picture's longer side: a 1 that is smaller is taken for a speck
 
