@@ -74,7 +74,7 @@ NET6 = Record(
 NET7 = Record("net7-separable", "--net net7 --recipe separable --seeds 1-10", "2026-11-26")
 WIDTH_60 = Record(
     "net7-width60-wide",
-    "--net net7 --width 60 --recipe wide --seeds 1-5",
+    "--net net7 --width 60 --recipe wide --seeds 1-6,10",
     "2026-11-26",
     net="Net7 of width 60",
 )

@@ -56,9 +56,9 @@ class BesideLoader:
 
 
 def weighted_loss(outputs, labels):
-    """Return the cross-entropy of log-probabilities (N, 11): no digit has NO_DIGIT_WEIGHT."""
+    """Return the cross-entropy of log-probabilities (N, 11), in which no digit counts less."""
     weights = outputs.new_ones(outputs.shape[1])
-    weights[NO_DIGIT] = NO_DIGIT_WEIGHT
+    weights[NO_DIGIT:] = NO_DIGIT_WEIGHT
     return F.nll_loss(outputs, labels, weights)
 
 
