@@ -5,8 +5,8 @@
     python benchmarks/photos.py --large
 
 In a folder, a file's name starts with its digit, or with "several" for a picture of more than one,
-which has to be refused: 7_anna.jpg, several_page.png. Pictures in folders inside it are counted
-folder by folder. --picture shows those that were not read as they should be.
+which has to be refused: 7_anna.jpg, several_page.png. Pictures are counted by the folder they are
+in, and by digit. --picture shows those that were not read as they should be.
 
 The synthetic kinds are in photo_kinds.py and no_digit_kinds.py. Results are written to
 benchmarks/results/NAME.json and NAME.md; those of a folder only with --name.
@@ -142,9 +142,9 @@ def read_folder(net, kinds):
 
 
 def counted_by(name, answers):
-    """Return the rows of (kind, file, label, Answer) tuples that have the same `name(...)`.
+    """Return a row for each value of `name(kind, file, label, Answer)`, and their total.
 
-    In the order of their first appearance, with their total if they are several.
+    `answers` holds such tuples. A single row has no total.
     """
     groups = {}
     for answer in answers:
@@ -235,7 +235,7 @@ def large(net, glyph):
 
 
 def of_folder(net, options):
-    """Measure a folder, print its table, and show what failed if asked."""
+    """Measure a folder, print its tables, and show what failed if asked."""
     if options.picture:
         predict.check_picture(options.picture, [])
     answers = read_folder(net, pictures_in(options.folder))

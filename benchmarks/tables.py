@@ -213,7 +213,7 @@ def gpu():
 
 
 def strangers():
-    """Return the table of what is read of pictures that strangers took or drew."""
+    """Return the tables, by kind and by digit, of what is read of other people's pictures."""
     tables = load("strangers")
     return "\n\n".join(photos_benchmark.table(tables[name]) for name in ("kinds", "digits"))
 

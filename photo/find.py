@@ -29,7 +29,7 @@ MARKS = 1000  # in a picture that is split, at most
 NO_DIGIT = 0.9  # least probability for which a view votes that there is no digit
 SURE = 0.99  # least probability of a digit inside a 0, if that is a frame
 SAME, EXACT = 0.6, 0.9  # least overlaps of two places: for votes, and for votes against
-FAINT = 0.55  # the least weight, summed over views
+FAINT = 0.55  # the least weight, summed over views, unless a picture is split
 AT_BORDER = 0.3  # weight of what touches the picture's border, where desks and shadows are cut off
 SPECK = 0.1  # of the picture's longer side: a 1 that is smaller is taken for a speck
 
@@ -134,7 +134,7 @@ def candidates_of(view, number, most, known):
         own = member[view.numbers[place]]
         member[numbers] = False
         whole = None
-        if view.left_out.any() and most == PARTS:  # of many parts, weights do not matter
+        if view.left_out.any() and most == PARTS:  # for many parts it would take too long
             whole = view.left_out.copy()
             whole[place] |= own
         same = (*box.tolist(), np.count_nonzero(own), np.count_nonzero(whole), view.sign)
@@ -293,7 +293,7 @@ def is_part(spot, other):
 
 
 def votes_of(views, judge, most=PARTS):
-    """Return the Votes of (number, View) pairs for digits, and those against.
+    """Return two lists of Votes of (number, View) pairs: for digits, and for no digit.
 
     `most` parts of each view are proposed.
     """
@@ -350,7 +350,8 @@ def in_full(votes, size, views, judge, split):
     likely = [each for each in enumerate(views) if weights[each[0]] >= weights.max() / 2]
     likely = sorted(likely, key=lambda each: -count(each[1]))[:3]
     spots = pooled(votes_of(likely, judge, MARKS if split else 300)[0])
-    spots = [spot for spot in spots if is_digit(spot.probabilities())]
+    spots = [s for s in spots if is_digit(s.probabilities()) and 0.5 < s.size / size < 2]
+    spots = [spot for spot in spots if spot.weight > 0.15 * spots[0].weight]  # not noise
     usual = np.median([spot.size for spot in spots]) if spots else 0
     return apart(spot for spot in spots if 0.5 < spot.size / usual < 2)
 

@@ -56,7 +56,10 @@ class BesideLoader:
 
 
 def weighted_loss(outputs, labels):
-    """Return the cross-entropy of log-probabilities (N, 11), in which no digit counts less."""
+    """Return the mean cross-entropy of log-probabilities (N, 11) and labels (N,).
+
+    An image of no digit has the weight NO_DIGIT_WEIGHT.
+    """
     weights = outputs.new_ones(outputs.shape[1])
     weights[NO_DIGIT:] = NO_DIGIT_WEIGHT
     return F.nll_loss(outputs, labels, weights)
