@@ -36,6 +36,17 @@ def test_sides_keep_their_proportion():
         assert np.ptp(np.flatnonzero(image.any(axis=0))) + 1 == expected
 
 
+def test_enlarging_and_reducing_keeps_a_digit_sharp():
+    rng = np.random.default_rng(1)
+    digit = np.zeros((BOX, BOX))
+    digit[rng.integers(0, BOX, 80), rng.integers(0, BOX, 80)] = 1
+    digit[[0, -1], [0, -1]] = 1
+    image = to_mnist_format(digit.repeat(5, axis=0).repeat(5, axis=1))
+    top, left = (np.flatnonzero(image.any(axis=axis))[0] for axis in (1, 0))
+    again = image[top : top + BOX, left : left + BOX] / 255
+    assert np.abs(again - digit).mean() < 0.1  # with a triangle filter: 0.12
+
+
 def test_the_centre_of_mass_is_in_the_middle():
     ink = stroke(60, 60)
     ink[20:50, 30:70] = 0  # an L: heavier below and on the left

@@ -4,6 +4,7 @@ const PAPER = 504; // pixels a side of the paper that strokes are drawn on
 const UNITS = 252; // strokes have whole coordinates from 0 to this: nine to a pixel of the image
 const PEN = 22; // width of a stroke, in units: 8.7 % of the paper
 const SIDE = 28, BOX = 20; // MNIST's images, and the box that its digits fit into
+const SHARPNESS = -0.75; // of resampling
 
 // Adds a segment of a stroke to the ink: PAPER x PAPER bytes, 1 where the pen has been.
 function inkSegment(ink, from, to) {
@@ -49,8 +50,9 @@ function toMnistFormat(ink) {
     const start = (top + y) * PAPER + left;
     return columns.map((weights) => weightedSum(weights, (x) => ink[start + x]));
   });
+  const clipped = (value) => Math.max(0, Math.min(1, value));
   const digit = rows.map((weights) =>
-    columns.map((_, x) => weightedSum(weights, (y) => narrow[y][x])),
+    columns.map((_, x) => clipped(weightedSum(weights, (y) => narrow[y][x]))),
   );
   const most = Math.max(...digit.flat());
   if (most < 0.25) return null;
@@ -92,19 +94,25 @@ function roundHalfUp(value) {
   return Math.floor(value + 0.5 + 1e-9);
 }
 
-// How a row of samples becomes so many pixels, by a triangle filter: for each pixel, pairs of
+// How a row of samples becomes so many pixels, by cubic convolution: for each pixel, pairs of
 // [sample, weight].
 function resampling(pixels, samples) {
   const scale = samples / pixels, reach = Math.max(scale, 1);
   return Array.from({ length: pixels }, (_, pixel) => {
     const centre = (pixel + 0.5) * scale, weights = [];
     for (let sample = 0; sample < samples; sample++) {
-      const weight = 1 - Math.abs(sample + 0.5 - centre) / reach;
-      if (weight > 0) weights.push([sample, weight]);
+      const weight = cubic(Math.abs(sample + 0.5 - centre) / reach);
+      if (weight !== 0) weights.push([sample, weight]);
     }
     const sum = weights.reduce((total, [, weight]) => total + weight, 0);
     return weights.map(([sample, weight]) => [sample, weight / sum]);
   });
+}
+
+// The weight of a sample at a distance, in pixels.
+function cubic(x) {
+  if (x < 1) return (SHARPNESS + 2) * x ** 3 - (SHARPNESS + 3) * x ** 2 + 1;
+  return x < 2 ? SHARPNESS * (x ** 3 - 5 * x ** 2 + 8 * x - 4) : 0;
 }
 
 function weightedSum(weights, value) {
