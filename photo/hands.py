@@ -122,11 +122,17 @@ def zero(draw):
 
 
 def one(draw):
-    """A stem; with an upstroke in 70 %, a foot in 30 %, a tail in some of the others."""
+    """A stem; with an upstroke in 70 %, a foot in 30 %, a tail in some of the others.
+
+    Some of the feet are in one with the stem, with a loop.
+    """
     lean = draw.around(0, 0.05)
-    stem = line(draw, (0.5 + lean, 0), (0.5 - lean, 1))
+    has_foot = draw.chance(0.3)
+    looped = has_foot & draw.chance(0.15)
+    stem = line(draw, (0.5 + lean, 0), (0.5 - lean, np.where(looped, 0.85, 1)))
     short = draw.chance(0.4)
     length = np.where(short, draw.between(0.15, 0.4), draw.between(0.15, 0.95))
+    length = np.where(looped, draw.between(0, 0.2), length)  # longer ones would be a 2
     angle = np.deg2rad(draw.between(22, np.where(short, 78, 58)))
     length = np.minimum(length, 0.65 / np.sin(angle))
     x, y = length * np.sin(angle), length * np.cos(angle)
@@ -139,13 +145,22 @@ def one(draw):
     level = 1 + np.where(draw.chance(0.3), draw.between(0.03, 0.14), draw.around(0.01, 0.02))
     tilt = draw.around(0, 0.02)
     foot = line(draw, (0.5 - lean - left, level + tilt), (0.5 - lean + right, level - tilt))
+    loop = curve(
+        draw,
+        (0.5 - lean, 0.85),
+        (0.42 - lean, 1),
+        (0.25 - lean, draw.around(0.98, 0.02)),
+        (draw.around(0.2, 0.04) - lean, draw.around(0.86, 0.03)),
+        (0.47 - lean, draw.around(0.86, 0.03)),
+        (0.5 - lean + right, draw.around(0.9, 0.04)),
+    )
     rise = draw.between(0.02, 0.3)
     tail = curve(draw, (0.5 - lean, 0.9), (0.52 - lean, 1), (0.6 - lean + left / 4, 1 - rise))
-    has_foot = draw.chance(0.3)
     return [
         stem,
         where(draw.chance(0.7), upstroke),
-        where(has_foot, foot),
+        where(has_foot & ~looped, foot),
+        where(looped, loop),
         where(draw.chance(0.1) & ~has_foot, tail),
     ]
 
@@ -306,15 +321,18 @@ def seven(draw):
 
 
 def eight(draw):
-    """Written in one from the top, closed or open there, or of two rings."""
+    """Written in one from the top, closed or open there or with its ends crossed, or two rings."""
     waist = draw.between(0.4, 0.54)
     upper, lower = draw.between(0.2, 0.34), draw.between(0.26, 0.42)
     a, b = draw.around(0.0, 0.04), draw.around(0.0, 0.04)
-    closed = draw.chance(0.7)
+    kind = draw.between(0, 1)
     start = (0.5 + upper * draw.between(0.4, 1.0), draw.between(0.02, 0.15))
+    x = np.where(kind < 0.6, -draw.between(0, 0.08), draw.between(0, 0.1))
+    y = np.where(kind < 0.6, -draw.between(-0.03, 0.05), draw.between(0, 0.1))
+    crossed = kind > 0.85
     end = (
-        np.where(closed, start[0] - draw.between(0, 0.08), start[0] + draw.between(0.0, 0.1)),
-        np.where(closed, start[1] - draw.between(-0.03, 0.05), start[1] + draw.between(0.0, 0.1)),
+        start[0] + np.where(crossed, draw.between(0.05, 0.25), x),
+        start[1] - np.where(crossed, draw.between(0, 0.15), -y),
     )
     written = curve(
         draw,
@@ -340,11 +358,15 @@ def eight(draw):
 def nine(draw):
     """A ring and a stem, straight, bent or hooked at its foot; or in one stroke.
 
-    In 15 % the stem hangs from the lower right of the ring, not from its side.
+    In 15 % the stem hangs from the lower right of the ring, not from its side. In a third of those
+    with a hook the ring is open at its upper right.
     """
+    kind, open_ = draw.between(0, 1), draw.between(0, 1)
     ry, rx = draw.between(0.15, 0.3), draw.between(0.22, 0.42)
     cx, right = 0.45, 0.45 + rx
-    ring = arc(draw, (cx, ry), (rx, ry), draw.around(-20, 15), -draw.around(350, 20))
+    opening = np.where((kind > 0.7) & (open_ < 0.35), draw.between(20, 70), 0)
+    start = draw.around(-20, 15) - opening
+    ring = arc(draw, (cx, ry), (rx, ry), start, opening - draw.around(350, 20))
     foot = draw.between(0.2, 0.95)
     foot = np.where(draw.chance(0.4), right + draw.around(0.0, 0.04), foot)
     hangs, angle = draw.chance(0.15), np.deg2rad(draw.between(15, 75))
@@ -360,7 +382,6 @@ def nine(draw):
         (cx, draw.around(1.0, 0.01)),
         (draw.around(0.15, 0.05), draw.around(0.86, 0.05)),
     )
-    kind = draw.between(0, 1)
     stem = where(kind < 0.4, straight, where(kind < 0.7, bent, hooked))
     bulging = curve(  # written in one, like an S whose top is closed
         draw,

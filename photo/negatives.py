@@ -28,6 +28,7 @@ LETTERS = {
     "V": "0059 5990",
     "W": "0029 2954 5479 7990",
     "X": "0099 9009",
+    "X with serifs": "1089 8019 0020 7090 0929 7999",
     "h": "0009 0535 3577 7779",
     "k": "0009 6305 0569",
     "m": "0309 0533 3346 4649 4673 7396 9699",
@@ -183,6 +184,11 @@ def arcs(draw, inks):
     legged = kind > 0.6
     middle = np.where(legged, 90 * draw.rng.integers(0, 4, draw.n), draw.between(0, 260))
     sweep = np.where(legged, 180, draw.between(120, 230))
+    shallow = draw.chance(0.3) & ~legged
+    middle = np.where(
+        shallow, 45 + 90 * draw.rng.integers(0, 3, draw.n) + draw.around(0, 12), middle
+    )
+    sweep = np.where(shallow, draw.between(70, 120), sweep)
     start, back, length = middle - sweep / 2, np.deg2rad(middle + 180), draw.between(0, 0.8)
     marks = [spokes(draw, start + sweep * k / 4, 0.75, 0.95) for k in range(5)]
     ring = arc(draw, (0.5, 0.5), (0.5, ry), start, sweep)
@@ -299,7 +305,7 @@ def several(draw, inks):
     stacked = draw.chance(0.15)
     one[stacked], other[stacked] = (ink[stacked].swapaxes(1, 2) for ink in (one, other))
     pairs = np.zeros((draw.n, 2 * CANVAS, 2 * CANVAS), dtype=np.float32)
-    gaps, sizes, seen = draw.between(-0.08, 0.4), draw.between(0.7, 1.0), draw.between(0.4, 1)
+    gaps, sizes, seen = draw.between(-0.2, 0.4), draw.between(0.7, 1.0), draw.between(0.4, 1)
     cut = draw.chance(0.2)
     for k in range(draw.n):
         left, right = (ink[k][:, (ink[k] > 0.5).any(axis=0)] for ink in (one, other))

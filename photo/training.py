@@ -17,8 +17,8 @@ from mnist_format import MEAN, STD
 from photo.hands import digits, restyled_digits
 from photo.negatives import NO_DIGIT, negatives
 
-BESIDE = 20, 8, 12  # generated digits, restyled ones and negatives beside each batch of 128
-POOL = 40_000, 16_000, 24_000  # of each, made once for a run: an image is seen a few times
+BESIDE = 20, 8, 20  # generated digits, restyled ones and negatives beside each batch of 128
+POOL = 80_000, 32_000, 80_000  # of each, made once for a run: an image is seen a few times
 HELD_OUT = 1_000_001  # a seed that no run has
 NO_DIGIT_WEIGHT = 0.25  # in the loss: a digit refused is worse than a scribble read
 
