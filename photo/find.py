@@ -24,13 +24,14 @@ from photo.views import size_of, views_of
 COARSE = 400  # pixels, of the longer side: digits are looked for here first,
 CLEAR = 40  # and in all pixels if the best one found is smaller than this
 PARTS = 6  # of a view that are proposed, those of most ink
-PLAUSIBLE, READ = 0.2, 0.4  # least probabilities of the best digit: in a view, of all views
+PLAUSIBLE, READ, SECOND = 0.2, 0.4, 0.6  # least probabilities: in a view, of one digit, of others
 MARKS = 1000  # in a picture that is split, at most
 NO_DIGIT = 0.9  # least probability for which a view votes that there is no digit
 SURE = 0.99  # least probability of a digit inside a 0, if that is a frame
 SAME, EXACT = 0.6, 0.9  # least overlaps of two places: for votes, and for votes against
 FAINT = 0.55  # the least weight, summed over views, unless a picture is split
 AT_BORDER = 0.3  # weight of what touches the picture's border, where desks and shadows are cut off
+CUT = 0.85  # probability that what touches the border is a digit, and no part of something larger
 SPECK = 0.1  # of the picture's longer side: a 1 that is smaller is taken for a speck
 
 
@@ -201,27 +202,6 @@ def settled(candidates, probabilities):
     return chosen
 
 
-def without_frames(votes):
-    """Return votes without those for a 0 around another digit: that is a frame or a circle.
-
-    Around a 1 it is a 0 with a slash.
-    """
-    sure = [vote for vote in votes if vote.probabilities[2:10].max() > SURE]
-    places = np.array([vote.candidate.place for vote in sure]).reshape(-1, 4)
-    return [
-        vote
-        for vote in votes
-        if vote.probabilities[:10].argmax() or not encloses(vote.candidate.place, places).any()
-    ]
-
-
-def encloses(place, others):
-    """Return which of others (N, 4) lie inside a place and are not much smaller, bool (N,)."""
-    within = (others[:, :2] > place[:2]).all(axis=1) & (others[:, 2:] < place[2:]).all(axis=1)
-    sizes = (others[:, 2:] - others[:, :2]).max(axis=1)
-    return within & (sizes > 0.3 * (place[2:] - place[:2]).max())
-
-
 def overlap(place, other, of):
     """Return the area that is in a place (4,) and others (..., 4) as a share of one of them.
 
@@ -232,9 +212,9 @@ def overlap(place, other, of):
     return np.maximum(ends - starts, 0).prod(axis=-1) / of(*areas)
 
 
-def is_digit(probabilities):
-    """Return whether a digit is probable, and more probable than no digit."""
-    return probabilities[:10].max() > max(READ, probabilities[10:].sum())
+def is_digit(probabilities, least=READ):
+    """Return whether a digit is more probable than `least`, and than no digit."""
+    return probabilities[:10].max() > max(least, probabilities[10:].sum())
 
 
 class Vote(NamedTuple):
@@ -254,7 +234,9 @@ class Spot:
     place = property(lambda self: self.votes[0].candidate.place)
     weight = property(lambda self: sum(vote.weight for vote in self.votes))
     size = property(lambda self: (self.place[2:] - self.place[:2]).max())
+    digit = property(lambda self: self.probabilities[:10].argmax())
 
+    @property
     def probabilities(self):
         votes = self.votes + self.doubts
         weights = np.array([vote.weight for vote in votes])
@@ -320,12 +302,12 @@ def votes_of(views, judge, most=PARTS):
                     share = min(rest, 4 * share)
             weight = group[k].contrast * share**2 * (AT_BORDER if group[k].at_border else 1)
             (votes if k in chosen else doubts).append(Vote(weight, group[k], probabilities[k]))
-    return without_frames(votes), doubts
+    return votes, doubts
 
 
 def is_speck(spot, shape):
     """Return whether a spot is a 1 that is tiny in a picture of this shape."""
-    return spot.size < SPECK * max(shape) and spot.probabilities()[:10].argmax() == 1
+    return spot.size < SPECK * max(shape) and spot.digit == 1
 
 
 def check_marks(views):
@@ -350,7 +332,7 @@ def in_full(votes, size, views, judge, split):
     likely = [each for each in enumerate(views) if weights[each[0]] >= weights.max() / 2]
     likely = sorted(likely, key=lambda each: -count(each[1]))[:3]
     spots = pooled(votes_of(likely, judge, MARKS if split else 300)[0])
-    spots = [s for s in spots if is_digit(s.probabilities()) and 0.5 < s.size / size < 2]
+    spots = [s for s in spots if is_digit(s.probabilities) and 0.5 < s.size / size < 2]
     spots = [spot for spot in spots if spot.weight > 0.15 * spots[0].weight]  # not noise
     usual = np.median([spot.size for spot in spots]) if spots else 0
     return apart(spot for spot in spots if 0.5 < spot.size / usual < 2)
@@ -365,6 +347,20 @@ def apart(spots):
     return chosen
 
 
+def readable(spots):
+    """Return spots without the best one if that may be no digit, but one of its weight is sure.
+
+    So a digit is found beside a blot. A 1 may be a part of anything, and is not enough.
+    """
+    if not spots or is_digit(spots[0].probabilities, SECOND):
+        return spots
+    for spot in spots[1:]:
+        sure = spot.digit != 1 and is_digit(spot.probabilities, 0.9)
+        if sure and spot.weight > 0.75 * spots[0].weight:
+            return [spot, *(other for other in spots[1:] if other is not spot)]
+    return spots
+
+
 def separate(spots):
     """Return the best spot, and those elsewhere of about its size, weight and contrast."""
     best = spots[0]
@@ -372,9 +368,9 @@ def separate(spots):
     def is_like_it(spot):
         own, other = (each.votes[0].candidate for each in (spot, best))
         alike = 0.5 < spot.size / best.size < 2 and own.contrast > 0.5 * other.contrast
-        alike = alike and is_digit(spot.probabilities())
-        is_cut = own.at_border and spot.probabilities()[:10].argmax() != 1  # a 1 may be an edge
-        return alike and spot.weight > best.weight / 3 * (AT_BORDER if is_cut else 1)
+        least = (AT_BORDER if own.at_border else 1) / 3 if spot.digit != 1 else 1 / 2  # or an edge
+        alike = alike and is_digit(spot.probabilities, SECOND)
+        return alike and spot.weight > least * best.weight
 
     return apart([best, *filter(is_like_it, spots[1:])])
 
@@ -413,12 +409,12 @@ def find_digits(image, judge, split=False):
         size = [max(1, round(factor * pixels)) for pixels in shades.shape[:2]]
         looked_at, noise = without_noise(resized(shades, size) if factor < 1 else shades)
         votes, doubts = votes_of(enumerate(views_of(looked_at, noise, margin)), judge)
-        spots = pooled(votes, doubts)
+        spots = readable(pooled(votes, doubts))
         if spots and spots[0].size > CLEAR:
             break
     if split:
         check_marks(views_of(looked_at, noise, margin))
-    if not spots or not is_digit(spots[0].probabilities()):
+    if not spots or not is_digit(spots[0].probabilities):
         raise ValueError("expected a digit, got nothing that looks like one")
     if not split and (spots[0].weight < FAINT or is_speck(spots[0], looked_at.shape)):
         raise ValueError("expected a digit, got nothing but a faint or tiny mark")
@@ -430,6 +426,7 @@ def find_digits(image, judge, split=False):
     found = []
     for spot in in_rows(spots):
         box = np.clip((spot.place[[1, 0, 3, 2]] - margin) / [width, height, width, height], 0, 1)
-        seen = spot.votes[0].candidate.seen
-        found.append(FoundDigit(seen, spot.probabilities()[:10], tuple(box.tolist())))
+        best = spot.votes[0].candidate
+        probabilities = spot.probabilities[:10] * (CUT if best.at_border else 1)
+        found.append(FoundDigit(best.seen, probabilities, tuple(box.tolist())))
     return found

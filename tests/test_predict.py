@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 import hubconf
 import predict
 import utils
+from photo import find
 from recipes import normalised
 
 FONTS = Path(matplotlib.get_data_path(), "fonts", "ttf")
@@ -502,6 +503,25 @@ def test_a_neighbour_cut_off_by_the_border_is_no_second_digit():
     six = [(225, 130), (170, 180), (150, 240), *arc(200, 240, 50, 45, 180, 540)]
     neighbour = [(190, -30), (170, 40)]
     assert read(strokes_on((400, 400), six, neighbour, width=14))[0] == 6
+
+
+def test_a_digit_beside_a_blot():
+    image = strokes_on((700, 500), THREE, width=14)
+    ImageDraw.Draw(image).ellipse((560, 200, 640, 280), fill=0)
+
+    def judge(seen):
+        is_blot = (seen > 127).mean(axis=(1, 2)) > 0.3
+        return np.where(is_blot[:, None], [0.4, *[0] * 9, 0.6], [0, 0, 0, 0.99, *[0] * 6, 0.01])
+
+    (digit,) = find.find_digits(image, judge)
+    assert digit.probabilities.argmax() == 3
+
+
+def test_what_the_border_cuts_is_doubtful():
+    seven = [(0, 130), (100, 130), (45, 270)]
+    digit, probability = read(strokes_on((400, 400), seven, width=20))
+    assert digit == 7
+    assert probability < predict.DOUBTFUL
 
 
 def test_a_tiny_digit_is_read_but_a_tiny_tick_is_not():
