@@ -1,9 +1,9 @@
 """Find handwritten digits in a picture: rules propose, a network judges.
 
 In each of several views of what is ink (views.py), the connected parts and groups of them are
-candidates. The network, which also knows what is no digit, judges all candidates in one batch. Then
-each view settles on the candidates that are plausible and together explain most of its ink, and
-what it settles on are its votes. Votes that agree in place are pooled, with those of views that
+candidates (candidates.py). The network, which also knows what is no digit, judges all candidates in
+one batch. Then each view settles on the candidates that are plausible and together explain most of
+its ink, and what it settles on are its votes. Votes that agree in place are pooled, with those of views that
 hold what is there to be no digit: contrast and the share of the ink around that a candidate
 explains are their weight. So the stem of a 4, a fine 1 by itself, has less weight than the 4. Lines
 and frames that a view leaves out need no explanation if a candidate together with them is no digit.
