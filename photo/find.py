@@ -3,10 +3,11 @@
 In each of several views of what is ink (views.py), the connected parts and groups of them are
 candidates (candidates.py). The network, which also knows what is no digit, judges all candidates in
 one batch. Then each view settles on the candidates that are plausible and together explain most of
-its ink, and what it settles on are its votes. Votes that agree in place are pooled, with those of views that
-hold what is there to be no digit: contrast and the share of the ink around that a candidate
-explains are their weight. So the stem of a 4, a fine 1 by itself, has less weight than the 4. Lines
-and frames that a view leaves out need no explanation if a candidate together with them is no digit.
+its ink, and what it settles on are its votes. Votes that agree in place are pooled, with those of
+views that hold what is there to be no digit: contrast and the share of the ink around that a
+candidate explains are their weight. So the stem of a 4, a fine 1 by itself, has less weight than
+the 4. Lines and frames that a view leaves out need no explanation if a candidate together with them
+is no digit.
 """
 
 import itertools
@@ -83,7 +84,11 @@ class Vote(NamedTuple):
 
 
 class Spot:
-    """Votes that agree in place, and doubts: votes of other views that there is no digit."""
+    """Votes that agree in place, and doubts: votes that there is no digit.
+
+    They are those of other views, or are about more of the parts that are there: with its eyes and
+    mouth, a ring is no 0.
+    """
 
     def __init__(self, vote):
         self.votes, self.doubts = [vote], []
@@ -113,10 +118,15 @@ def pooled(votes, doubts=()):
     doubts = sorted(doubts, key=lambda doubt: doubt.weight)
     places = np.array([doubt.candidate.place for doubt in doubts]).reshape(-1, 4)
     for spot in spots:
-        voted = {vote.candidate.view for vote in spot.votes}
-        here = np.flatnonzero(overlap(spot.place, places, np.maximum) > EXACT)
-        heaviest = {doubts[k].candidate.view: doubts[k] for k in here}
-        spot.doubts = [doubt for view, doubt in heaviest.items() if view not in voted]
+        own = {vote.candidate.view: vote.candidate.parts for vote in spot.votes}
+        here = [doubts[k] for k in np.flatnonzero(overlap(spot.place, places, np.maximum) > EXACT)]
+        here = [(doubt.candidate.view, doubt) for doubt in here]
+        heaviest = {
+            view: doubt
+            for view, doubt in here
+            if view not in own or doubt.candidate.parts > own[view]
+        }
+        spot.doubts = list(heaviest.values())
     return sorted(spots, key=lambda spot: -support(spot, spots))
 
 
@@ -207,12 +217,12 @@ def apart(spots):
 def readable(spots):
     """Return spots without the best one if that may be no digit, but one of its weight is sure.
 
-    So a digit is found beside a blot. A 1 may be a part of anything, and is not enough.
+    So a digit is found beside a blot. A 1 or a ring may be a part of anything, and is not enough.
     """
     if not spots or is_digit(spots[0].probabilities, SECOND):
         return spots
     for spot in spots[1:]:
-        sure = spot.digit != 1 and is_digit(spot.probabilities, 0.9)
+        sure = spot.digit > 1 and is_digit(spot.probabilities, 0.9)
         if sure and spot.weight > 0.75 * spots[0].weight:
             return [spot, *(other for other in spots[1:] if other is not spot)]
     return spots

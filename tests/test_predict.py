@@ -505,6 +505,12 @@ def test_a_neighbour_cut_off_by_the_border_is_no_second_digit():
     assert read(strokes_on((400, 400), six, neighbour, width=14))[0] == 6
 
 
+def test_a_face_is_no_sure_zero():
+    eyes = [[(170, 150), (170, 170)], [(230, 150), (230, 170)]]
+    mouth = arc(200, 200, 60, 50, 20, 160)
+    assert read(strokes_on((400, 400), ring(200, 200, 110), *eyes, mouth, width=16))[1] < 0.9
+
+
 def test_a_digit_beside_a_blot():
     image = strokes_on((700, 500), THREE, width=14)
     ImageDraw.Draw(image).ellipse((560, 200, 640, 280), fill=0)
