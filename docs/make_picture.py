@@ -16,6 +16,10 @@ FIVE = (  # strokes, points (x, y) in per cent of the paper
     "38,18 37,26 36,34 35,42 42,40 50,40 58,43 64,49 66,57 65,66 60,74 53,80 44,82 36,81 28,77",
     "38,18 46,18 54,17 62,17 70,16",
 )
+CURVE_IS_DRAWN = """() => {
+    const caption = byId("shifts-caption").textContent;
+    return caption.startsWith(`Probability of ${byId("first").textContent} `);
+}"""
 POINTER = """() => {
     const dot = document.createElement("div");
     dot.style = "position: fixed; width: 14px; height: 14px; border-radius: 50%; z-index: 9;"
@@ -35,7 +39,7 @@ def scenes(page):
         points = [tuple(map(int, point.split(","))) for point in stroke.split()]
         for _ in draw(page, points):
             yield 90
-    page.wait_for_selector("#shifts polyline", state="attached")
+    page.wait_for_function(CURVE_IS_DRAWN)
     yield 1500
     box = page.locator(".map[data-column='6'][data-channel='5']").bounding_box()
     for step in range(6):
