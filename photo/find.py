@@ -18,12 +18,12 @@ from scipy import ndimage
 from scipy.sparse.csgraph import connected_components
 
 from photo.candidates import PARTS, Candidate, candidates_of
-from photo.shades import LARGE, SMALL, enlarged, resized, shades_of, without_noise
+from photo.shades import LARGE, SMALL, enlarged, resized, shades_of, without_border, without_noise
 from photo.views import size_of, views_of
 
 COARSE = 400  # pixels, of the longer side: digits are looked for here first,
 CLEAR = 40  # and in all pixels if the best one found is smaller than this
-PLAUSIBLE, READ, SECOND = 0.2, 0.4, 0.6  # least probabilities: in a view, of one digit, of others
+PLAUSIBLE, READ, SECOND, LIKELY = 0.2, 0.4, 0.6, 0.9  # least probabilities of the best digit
 MARKS = 1000  # in a picture that is split, at most
 NO_DIGIT = 0.9  # least probability for which a view votes that there is no digit
 SURE = 0.99  # least probability of a digit inside a 0, if that is a frame
@@ -97,6 +97,7 @@ class Spot:
     weight = property(lambda self: sum(vote.weight for vote in self.votes))
     size = property(lambda self: (self.place[2:] - self.place[:2]).max())
     digit = property(lambda self: self.probabilities[:10].argmax())
+    likely = property(lambda self: self.probabilities[:10].max())
 
     @property
     def probabilities(self):
@@ -214,16 +215,19 @@ def apart(spots):
     return chosen
 
 
-def readable(spots):
+def readable(spots, shape):
     """Return spots without the best one if that may be no digit, but one of its weight is sure.
 
     So a digit is found beside a blot. A 1 or a ring may be a part of anything, and is not enough.
     """
-    if not spots or is_digit(spots[0].probabilities, SECOND):
+    if not spots:
         return spots
+    best = spots[0]
+    likely = 0 if is_speck(best, shape) else is_digit(best.probabilities) * best.likely
+    least = best.weight * (0.75 if likely < SECOND else 1 if likely < LIKELY else np.inf)
     for spot in spots[1:]:
-        sure = spot.digit > 1 and is_digit(spot.probabilities, 0.9)
-        if sure and spot.weight > 0.75 * spots[0].weight:
+        sure = spot.digit > 1 and is_digit(spot.probabilities, LIKELY)
+        if sure and spot.weight > least:
             return [spot, *(other for other in spots[1:] if other is not spot)]
     return spots
 
@@ -268,6 +272,7 @@ def find_digits(image, judge, split=False):
         raise ValueError("expected a digit, got an image of one shade")
     if max(image.size) < 8:
         raise ValueError(f"expected a digit, got {image.width}x{image.height} pixels")
+    shades = without_border(shades)
     margin, longer = 0, max(shades.shape)
     if longer <= SMALL / 2:
         shades, margin = enlarged(shades)
@@ -276,7 +281,7 @@ def find_digits(image, judge, split=False):
         size = [max(1, round(factor * pixels)) for pixels in shades.shape[:2]]
         looked_at, noise = without_noise(resized(shades, size) if factor < 1 else shades)
         votes, doubts = votes_of(enumerate(views_of(looked_at, noise, margin)), judge)
-        spots = readable(pooled(votes, doubts))
+        spots = readable(pooled(votes, doubts), looked_at.shape)
         if spots and spots[0].size > CLEAR:
             break
     if split:

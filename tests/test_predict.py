@@ -505,6 +505,17 @@ def test_a_neighbour_cut_off_by_the_border_is_no_second_digit():
     assert read(strokes_on((400, 400), six, neighbour, width=14))[0] == 6
 
 
+def test_a_border_that_a_scanner_left():
+    page = strokes_on((400, 300), arc(320, 200, 25, 40, 0, 360), width=9, paper=235)
+    scan = Image.new("L", (400, 300), 8)
+    scan.paste(page.crop((5, 9, 385, 292)), (5, 9))
+    assert read(scan)[0] == 0
+
+
+def test_the_bar_of_a_seven_is_no_border():
+    assert read(strokes_on((60, 90), [(0, 4), (56, 4), (25, 90)], width=9))[0] == 7
+
+
 def test_a_face_is_no_sure_zero():
     eyes = [[(170, 150), (170, 170)], [(230, 150), (230, 170)]]
     mouth = arc(200, 200, 60, 50, 20, 160)
