@@ -15,7 +15,7 @@ class Candidate(NamedTuple):
     """Parts of a view that may be a digit."""
 
     view: int
-    parts: frozenset  # numbers of parts
+    parts: frozenset  # indices of parts
     place: np.ndarray  # top, left, bottom, right
     ink: float
     shares: tuple  # of the ink around that it explains: of all ink, and without what is left out

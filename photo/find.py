@@ -38,7 +38,8 @@ class FoundDigit(NamedTuple):
     """A digit: what the network saw, its probabilities, and where it is.
 
     seen: uint8 (28, 28), in MNIST's format. probabilities: float (10,); what their sum lacks to 1
-    is that of no digit. box: left, top, right, bottom in shares of the picture's width and height.
+    is that of no digit, or of one that the border cuts. box: left, top, right, bottom in shares of
+    the picture's width and height.
     """
 
     seen: np.ndarray
