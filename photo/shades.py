@@ -57,10 +57,10 @@ def without_border(shades):
     widths = []
     for turn in range(4):
         along = np.rot90(covered, turn).mean(axis=1)
-        width = np.argmax(along < 0.9)
-        if not 0 < width <= 0.15 * len(along) or along[min(width + 3, len(along) - 1)] > 0.3:
+        width, end = np.argmax(along < 0.9), np.argmax(along < 0.3)
+        if not 0 < width <= end <= min(width + 3, 0.15 * len(along)):
             return shades
-        widths.append(width + 1)
+        widths.append(end + 1)
     top, right, bottom, left = widths
     inner = shades[top:-bottom, left:-right]
     return np.pad(inner, ((top, bottom), (left, right), (0, 0)), mode="edge")
