@@ -7,7 +7,7 @@ import numpy as np
 
 MEAN, STD = (0.1307,), (0.3081,)  # of the pixels of MNIST's 60,000 training images, on [0, 1]
 SIDE, BOX = 28, 20  # pixels: MNIST's images, and the box that its digits fit into
-SHARPNESS = -0.75  # of resampling
+CUBIC_A = -0.75  # Keys' parameter a of cubic convolution
 
 
 def round_half_up(numbers):
@@ -19,14 +19,14 @@ def resampling(pixels, samples):
     """Return the matrix (pixels, samples) that resamples a row of samples to that many pixels.
 
     Cubic convolution, two pixels to each side (two samples where it enlarges); every row sums to 1.
-    After Keys, "Cubic convolution interpolation for digital image processing", 1981, with SHARPNESS
-    for his a: a filter without negative weights would make strokes softer than MNIST's.
+    After Keys, "Cubic convolution interpolation for digital image processing", 1981. Without
+    its negative weights strokes would be softer than MNIST's.
     """
     scale = samples / pixels
     centres = (np.arange(pixels) + 0.5) * scale
     x = np.abs(np.arange(samples) + 0.5 - centres[:, None]) / max(scale, 1)
-    near = (SHARPNESS + 2) * x**3 - (SHARPNESS + 3) * x**2 + 1
-    far = SHARPNESS * (x**3 - 5 * x**2 + 8 * x - 4)
+    near = (CUBIC_A + 2) * x**3 - (CUBIC_A + 3) * x**2 + 1
+    far = CUBIC_A * (x**3 - 5 * x**2 + 8 * x - 4)
     weights = np.where(x < 1, near, np.where(x < 2, far, 0))
     return weights / weights.sum(axis=1, keepdims=True)
 

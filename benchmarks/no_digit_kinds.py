@@ -212,4 +212,5 @@ def half_a_zero(glyph, rng):
 
 
 MADE = [letters, scribbles, dots, frames, textures, part_of_a_clock, shapes, half_a_zero]
-NOTHING = [blank, blank_paper_of_any_kind, two_digits, four_small_digits, *MADE]
+BLANK = [blank, blank_paper_of_any_kind]
+NOTHING = [*BLANK, two_digits, four_small_digits, *MADE]

@@ -17,6 +17,7 @@ import photos as photos_benchmark
 import records as records_benchmark
 import speed as speed_benchmark
 import time_to_target as target_benchmark
+from no_digit_kinds import BLANK, MADE
 from seeds import HERE, RESULTS, sweeps_table
 
 import plots
@@ -218,6 +219,26 @@ def strangers():
     return "\n\n".join(photos_benchmark.table(tables[name]) for name in ("kinds", "digits"))
 
 
+def synthetic():
+    """Return how many synthetic pictures are read, as a sentence: with, and without a digit."""
+    about = load("photos")
+    readable = photos_benchmark.total("", about["kinds"]["tune"] + about["kinds"]["report"])
+    rows = load("no-digit")["kinds"]["nothing"]
+    made, blank = (
+        photos_benchmark.total("", [row for row in rows if row["kind"] in names])
+        for names in ({kind.__name__ for kind in MADE}, {kind.__name__ for kind in BLANK})
+    )
+    results = "../benchmarks/results"
+    return (
+        f"Of {about['number']} pictures of each readable kind, {readable['correct']} of "
+        f"{readable['n']} are read ([all kinds]({results}/photos.md)). Of {made['n']} pictures "
+        f"without a digit, such as letters, scribbles, shapes and parts of a clock, "
+        f"{made['wrong_at_90']} ({100 * made['wrong_at_90'] / made['n']:.1f} %) are read with a "
+        f"probability of 90 % or more, and {blank['wrong']} of {blank['n']} blank pages are read, "
+        f"{blank['wrong_at_90']} with 90 % or more ([the counts]({results}/no-digit.md))."
+    )
+
+
 def records():
     """Return the records of each track, and Net5 by width."""
     return records_benchmark.tables()
@@ -243,6 +264,7 @@ BLOCKS = {
         time_to_target,
         gpu,
         strangers,
+        synthetic,
         records,
         claim,
     )

@@ -16,12 +16,12 @@ class Candidate(NamedTuple):
 
     view: int
     parts: frozenset  # indices of parts
-    place: np.ndarray  # top, left, bottom, right
-    ink: float
+    place: np.ndarray  # int (4,), pixels: top, left, bottom, right
+    ink: float  # the sum of contrast
     shares: tuple  # of the ink around that it explains: of all ink, and without what is left out
-    contrast: float
-    at_border: bool
-    seen: np.ndarray  # in MNIST's format
+    contrast: float  # of its median pixel, in [0, 1)
+    at_border: bool  # whether it touches the picture's border
+    seen: np.ndarray  # uint8 (28, 28), in MNIST's format
     whole: np.ndarray | None  # the same with the lines or frames that the view leaves out
 
 
@@ -29,6 +29,11 @@ def box_of(place):
     """Return (top, left, bottom, right) of slices."""
     rows, columns = place
     return np.array([rows.start, columns.start, rows.stop, columns.stop])
+
+
+def union_of(boxes):
+    """Return the smallest box (4,) around boxes (N, 4)."""
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
 
 def gaps(box, boxes):
@@ -65,8 +70,7 @@ def proposals(view, most):
                 group |= set(np.flatnonzero(near).tolist())
                 if len(group) > 12:
                     break
-                members = boxes[list(group)]
-                box = np.concatenate([members[:, :2].min(axis=0), members[:, 2:].max(axis=0)])
+                box = union_of(boxes[list(group)])
                 sets[frozenset(group)] = None
     return list(sets), boxes
 
@@ -86,8 +90,7 @@ def candidates_of(view, number, most, known):
     member = np.zeros(len(boxes) + 1, dtype=bool)
     first, last = view.margin, np.array(view.numbers.shape) - view.margin
     for group in sets:
-        members = boxes[list(group)]
-        box = np.concatenate([members[:, :2].min(axis=0), members[:, 2:].max(axis=0)])
+        box = union_of(boxes[list(group)])
         margin = int(0.3 * (box[2:] - box[:2]).max()) + 2
         top, left = np.maximum(box[:2] - margin, 0)
         place = np.s_[top : box[2] + margin, left : box[3] + margin]

@@ -23,7 +23,8 @@ from photo.views import size_of, views_of
 
 COARSE = 400  # pixels, of the longer side: digits are looked for here first,
 CLEAR = 40  # and in all pixels if the best one found is smaller than this
-PLAUSIBLE, READ, SECOND, LIKELY = 0.2, 0.4, 0.6, 0.9  # least probabilities of the best digit
+PLAUSIBLE = 0.2  # least probability of a digit in a view, and when all views are pooled:
+READ, SECOND, LIKELY = 0.4, 0.6, 0.9  # of the digit that is read, of further ones, of a sure one
 MARKS = 1000  # in a picture that is split, at most
 NO_DIGIT = 0.9  # least probability for which a view votes that there is no digit
 SURE = 0.99  # least probability of a digit inside a 0, if that is a frame
@@ -98,7 +99,6 @@ class Spot:
     weight = property(lambda self: sum(vote.weight for vote in self.votes))
     size = property(lambda self: (self.place[2:] - self.place[:2]).max())
     digit = property(lambda self: self.probabilities[:10].argmax())
-    likely = property(lambda self: self.probabilities[:10].max())
 
     @property
     def probabilities(self):
@@ -121,13 +121,11 @@ def pooled(votes, doubts=()):
     places = np.array([doubt.candidate.place for doubt in doubts]).reshape(-1, 4)
     for spot in spots:
         own = {vote.candidate.view: vote.candidate.parts for vote in spot.votes}
-        here = [doubts[k] for k in np.flatnonzero(overlap(spot.place, places, np.maximum) > EXACT)]
-        here = [(doubt.candidate.view, doubt) for doubt in here]
-        heaviest = {
-            view: doubt
-            for view, doubt in here
-            if view not in own or doubt.candidate.parts > own[view]
-        }
+        heaviest = {}
+        for k in np.flatnonzero(overlap(spot.place, places, np.maximum) > EXACT):
+            view, parts = doubts[k].candidate.view, doubts[k].candidate.parts
+            if view not in own or parts > own[view]:
+                heaviest[view] = doubts[k]
         spot.doubts = list(heaviest.values())
     return sorted(spots, key=lambda spot: -support(spot, spots))
 
@@ -223,12 +221,13 @@ def readable(spots, shape):
     """
     if not spots:
         return spots
-    best = spots[0]
-    likely = 0 if is_speck(best, shape) else is_digit(best.probabilities) * best.likely
-    least = best.weight * (0.75 if likely < SECOND else 1 if likely < LIKELY else np.inf)
+    best, speck = spots[0], is_speck(spots[0], shape)
+    if is_digit(best.probabilities, LIKELY) and not speck:
+        return spots
+    share = 1 if is_digit(best.probabilities, SECOND) and not speck else 0.75
     for spot in spots[1:]:
         sure = spot.digit > 1 and is_digit(spot.probabilities, LIKELY)
-        if sure and spot.weight > least:
+        if sure and spot.weight > share * best.weight:
             return [spot, *(other for other in spots[1:] if other is not spot)]
     return spots
 
@@ -240,9 +239,11 @@ def separate(spots):
     def is_like_it(spot):
         own, other = (each.votes[0].candidate for each in (spot, best))
         alike = 0.5 < spot.size / best.size < 2 and own.contrast > 0.5 * other.contrast
-        least = (AT_BORDER if own.at_border else 1) / 3 if spot.digit != 1 else 1 / 2  # or an edge
         alike = alike and is_digit(spot.probabilities, SECOND)
-        return alike and spot.weight > least * best.weight
+        share = (AT_BORDER if own.at_border else 1) / 3
+        if spot.digit == 1:  # it may be an edge of the paper
+            share = 1 / 2
+        return alike and spot.weight > share * best.weight
 
     return apart([best, *filter(is_like_it, spots[1:])])
 

@@ -124,7 +124,7 @@ def zero(draw):
 def one(draw):
     """A stem; with an upstroke in 70 %, a foot in 30 %, a tail in some of the others.
 
-    Some of the feet are in one with the stem, with a loop.
+    Some feet continue the stem in a loop.
     """
     lean = draw.around(0, 0.05)
     has_foot = draw.chance(0.3)
@@ -327,13 +327,12 @@ def eight(draw):
     a, b = draw.around(0.0, 0.04), draw.around(0.0, 0.04)
     kind = draw.between(0, 1)
     start = (0.5 + upper * draw.between(0.4, 1.0), draw.between(0.02, 0.15))
-    x = np.where(kind < 0.6, -draw.between(0, 0.08), draw.between(0, 0.1))
+    x = np.where(kind < 0.6, -draw.between(0, 0.08), draw.between(0, 0.1))  # closed, or open
     y = np.where(kind < 0.6, -draw.between(-0.03, 0.05), draw.between(0, 0.1))
     crossed = kind > 0.85
-    end = (
-        start[0] + np.where(crossed, draw.between(0.05, 0.25), x),
-        start[1] - np.where(crossed, draw.between(0, 0.15), -y),
-    )
+    x = np.where(crossed, draw.between(0.05, 0.25), x)
+    y = np.where(crossed, -draw.between(0, 0.15), y)
+    end = start[0] + x, start[1] + y
     written = curve(
         draw,
         start,

@@ -48,9 +48,9 @@ def on_paper(image):
 def without_border(shades):
     """Return shades with paper instead of a dark or light border, as a scanner or a frame leaves.
 
-    Each side of a border is a strip of at most 15 % of the picture, nine tenths of which are at
-    least twice as dark or light as the picture's median. It ends within three pixels. All four
-    sides have to have one: a single strip may be the bar of a 7.
+    Takes and returns float (height, width, 3). Each side of a border is a strip of at most 15 % of
+    the picture, nine tenths of which are about twice as dark or light as the picture's median, and
+    it ends within three pixels. All four sides have to have one: one alone may be the bar of a 7.
     """
     grey = shades.mean(axis=2) + 16
     covered = np.abs(np.log(grey / np.median(grey))) > np.log(2)

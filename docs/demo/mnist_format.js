@@ -4,7 +4,7 @@ const PAPER = 504; // pixels a side of the paper that strokes are drawn on
 const UNITS = 252; // strokes have whole coordinates from 0 to this: nine to a pixel of the image
 const PEN = 22; // width of a stroke, in units: 8.7 % of the paper
 const SIDE = 28, BOX = 20; // MNIST's images, and the box that its digits fit into
-const SHARPNESS = -0.75; // of resampling
+const CUBIC_A = -0.75; // Keys' parameter a of cubic convolution
 
 // Adds a segment of a stroke to the ink: PAPER x PAPER bytes, 1 where the pen has been.
 function inkSegment(ink, from, to) {
@@ -111,8 +111,8 @@ function resampling(pixels, samples) {
 
 // The weight of a sample at a distance, in pixels.
 function cubic(x) {
-  if (x < 1) return (SHARPNESS + 2) * x ** 3 - (SHARPNESS + 3) * x ** 2 + 1;
-  return x < 2 ? SHARPNESS * (x ** 3 - 5 * x ** 2 + 8 * x - 4) : 0;
+  if (x < 1) return (CUBIC_A + 2) * x ** 3 - (CUBIC_A + 3) * x ** 2 + 1;
+  return x < 2 ? CUBIC_A * (x ** 3 - 5 * x ** 2 + 8 * x - 4) : 0;
 }
 
 function weightedSum(weights, value) {
